@@ -1,0 +1,59 @@
+package demux
+
+import (
+	"time"
+
+	"github.com/xdpdemux/xdpdemux/demux/frame"
+)
+
+// Link is one NIC queue pair as a worker sees it. It belongs to one worker:
+// no method is safe for concurrent use, and none blocks. *xdp.Socket fits.
+type Link interface {
+	// Recv lends up to len(f) received frames and returns how many. They, and
+	// the bytes in them, may be read and written until Release.
+	Recv(f []frame.Frame) int
+	// Release gives every lent frame back to the NIC.
+	Release()
+	// Reserve lends up to len(f) transmit buffers of at least size bytes each
+	// and returns how many; it reclaims completed ones first. A reservation
+	// that is open when Reserve is called again is dropped.
+	Reserve(f []frame.Frame, size int) int
+	// Commit sends f, each of whose Data lies within a reserved buffer. The
+	// other reserved buffers return. It cannot fail.
+	Commit(f []frame.Frame)
+}
+
+// Lane is one worker's half of a container's queue. It belongs to one worker,
+// save that Deliver may run on another thread than Collect and Arm, which is
+// what a slow lane needs; Deliver itself has one caller at a time.
+type Lane interface {
+	// Deliver copies the frames into the container's memory, in order, and
+	// returns how many it took. It stops at the first refused frame and says
+	// why. It never blocks and never retains Data.
+	Deliver(f []frame.Frame) (n int, why frame.Refusal)
+	// Collect copies frames of the container out into the buffers in f,
+	// reslicing each to the frame's length, and returns how many; it stops
+	// after maxBytes. What it yields is ours: the container cannot change it
+	// any more. A frame larger than its buffer is consumed, counted by the
+	// lane and not yielded.
+	Collect(f []frame.Frame, maxBytes int) int
+	// Arm asks the peer to ring the doorbell for its next frame, or not to.
+	Arm(on bool)
+	// MaxFrame is the largest frame in bytes, header included, that Deliver
+	// takes; with Offloads, the largest super-frame.
+	MaxFrame() int
+	// Offloads says what the container's side finishes by itself.
+	Offloads() frame.Offload
+}
+
+// Waiter is a worker's one place to sleep: epoll in the daemon, a channel in
+// tests.
+type Waiter interface {
+	// Wait fills ready with the tokens (PortID.Token) of lanes whose doorbell
+	// rang since the last call and returns how many. It sleeps for at most
+	// timeout: 0 looks only, negative sleeps until something happens. A frame
+	// on one of the worker's links also ends it, with no token or token 0.
+	Wait(ready []uint32, timeout time.Duration) int
+	// Wake makes the current or the next Wait return. Any goroutine may call it.
+	Wake()
+}

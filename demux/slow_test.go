@@ -1,0 +1,344 @@
+package demux
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/xdpdemux/xdpdemux/demux/demuxtest"
+	"github.com/xdpdemux/xdpdemux/demux/frame"
+)
+
+// hands is a clock that a test moves.
+type hands struct{ atomic.Int64 }
+
+func (h *hands) now() int64 { return h.Load() }
+
+// slowRig is a switch whose clock moves only when a lane takes its time: the
+// slow port's lane takes cost for each frame.
+type slowRig struct {
+	*rig
+	clock hands
+	cost  atomic.Int64
+	slow  *testPort
+	fast  *testPort
+	seen  *stream // of the slow port
+	other *stream // of the fast one
+}
+
+func newSlowRig(t testing.TB) *slowRig {
+	s := &slowRig{rig: stepped(t)}
+	s.sw.clock, s.sw.threadTime, s.sw.slow.clock = s.clock.now, s.clock.now, s.clock.now
+	s.seen, s.other = newStream(a4, nicMAC), newStream(b4, nicMAC)
+	take := s.seen.take(t)
+	s.slow = s.portWith(PortConfig{Name: "slow", Foreign: true}, demuxtest.LaneConfig{Take: func(f *frame.Frame) {
+		s.clock.Add(s.cost.Load())
+		take(f)
+	}}, "10.0.0.10")
+	s.fast = s.portWith(PortConfig{Name: "fast", Foreign: true}, demuxtest.LaneConfig{Take: s.other.take(t)}, "10.0.0.11")
+	s.settle()
+	return s
+}
+
+// arrive has n frames come for each port, and lets them pass.
+func (s *slowRig) arrive(n int) {
+	for range n {
+		s.links[0].Arrive(s.seen.next(), s.other.next())
+	}
+	s.settle()
+}
+
+// delivered waits for the slow lane's thread.
+func (s *slowRig) delivered() {
+	s.t.Helper()
+	s.until("the slow lane has delivered", func() bool { return s.seen.seen.Load() == s.seen.sent.Load() })
+	s.settle()
+}
+
+func (s *slowRig) lanes() int { return s.sw.Stats().SlowLanes }
+
+// TestSlowLane is a port that becomes slow, stays slow while it is, and comes
+// back when it is fast again; its frames stay in order, the other port's too.
+func TestSlowLane(t *testing.T) {
+	s := newSlowRig(t)
+	s.cost.Store(3_000)
+	s.arrive(2000)
+	if n := s.lanes(); n != 0 {
+		t.Fatalf("a busy port of 3 µs a frame is on a slow lane")
+	}
+	s.cost.Store(166_000)
+	start := s.clock.now()
+	for s.lanes() == 0 {
+		s.arrive(10)
+	}
+	if spent := s.clock.now() - start; spent > 10*slowCredit {
+		t.Errorf("the worker lost %v before it got rid of the slow port", time.Duration(spent))
+	}
+	s.delivered()
+	s.clock.Add(slowHold / 2)
+	s.arrive(10)
+	s.delivered()
+	if st, _ := s.sw.PortStats(s.slow.id); !st.Slow {
+		t.Error("the port came back at once")
+	}
+	s.clock.Add(slowHold)
+	s.arrive(10)
+	s.delivered()
+	if s.lanes() != 1 {
+		t.Error("the port came back though it is slow")
+	}
+	s.cost.Store(1_000)
+	for range 40 { // what is smoothed follows
+		s.arrive(slowBatch)
+		s.delivered()
+	}
+	s.until("the port comes back", func() bool { s.clock.Add(slowHold); s.arrive(1); s.delivered(); return s.lanes() == 0 })
+	if st, _ := s.sw.PortStats(s.slow.id); st.Slow {
+		t.Error("the port is slow still")
+	}
+	s.arrive(100)
+	if s.other.seen.Load() != s.other.sent.Load() {
+		t.Errorf("the fast port got %d of %d", s.other.seen.Load(), s.other.sent.Load())
+	}
+	if n := s.sw.Stats().SlowMoves; n != 1 {
+		t.Errorf("it moved %d times", n)
+	}
+	if st := s.sw.Stats(); st.All.Dropped() != 0 {
+		t.Errorf("lost: %v", st.All.Drops)
+	}
+}
+
+// TestOneOutlier is a lane that takes long once: a preemption, not a firewall.
+func TestOneOutlier(t *testing.T) {
+	s := newSlowRig(t)
+	for range 20 {
+		s.cost.Store(8_000_000)
+		s.arrive(1)
+		s.cost.Store(1_000)
+		s.arrive(64)
+	}
+	if s.lanes() != 0 {
+		t.Error("single long calls made the port slow")
+	}
+}
+
+// TestSlowIdle is a slow port that nobody talks to for a while: its thread is
+// given up.
+func TestSlowIdle(t *testing.T) {
+	s := newSlowRig(t)
+	s.cost.Store(166_000)
+	for s.lanes() == 0 {
+		s.arrive(10)
+	}
+	s.delivered()
+	s.until("the thread is given up", func() bool { s.clock.Add(slowHold); s.settle(); return s.lanes() == 0 })
+	s.until("the thread ends", func() bool { return len(s.threads()) == 0 })
+}
+
+// makeSlow moves a port to a slow lane without asking how slow it is.
+func (r *rig) makeSlow(p *testPort) {
+	w := r.sw.workers[0]
+	w.enter()
+	w.goSlow(w.lanes.at(p.id.Slot))
+}
+
+func (s *slowRig) threads() []*slowThread {
+	s.sw.slow.mu.Lock()
+	defer s.sw.slow.mu.Unlock()
+	return append([]*slowThread(nil), s.sw.slow.threads...)
+}
+
+// TestSlowAsleep is a slow port that nobody talks to while its worker sleeps:
+// the worker looks after it all the same.
+func TestSlowAsleep(t *testing.T) {
+	r := newRig(t, Config{Workers: 1})
+	clock := hands{}
+	r.sw.clock, r.sw.slow.clock = clock.now, clock.now
+	p := r.portWith(PortConfig{Name: "p", Foreign: true}, demuxtest.LaneConfig{}, "10.0.0.10")
+	r.begin()
+	r.makeSlow(p)
+	r.sw.workers[0].ends()
+	r.run()
+	r.until("the worker sleeps", func() bool { return r.waits[0].Sleeps() > 0 && r.sw.workers[0].parked.Load() })
+	clock.Add(10 * slowHold)
+	r.until("the thread is given up", func() bool { return r.sw.Stats().SlowLanes == 0 })
+	r.stop()
+}
+
+// TestSlowIsolates runs real time: a lane whose Deliver takes 100 µs a frame
+// is flooded beside others, which lose nothing and stay in order; so does it.
+func TestSlowIsolates(t *testing.T) {
+	r := newRig(t, Config{Workers: 1})
+	r.setHost("10.0.0.1")
+	last, disorder := uint64(0), 0
+	r.portWith(PortConfig{Name: "slow", Foreign: true}, demuxtest.LaneConfig{Delay: 100 * time.Microsecond, Take: func(f *frame.Frame) {
+		if n := binary.BigEndian.Uint64(f.Data[streamTag:]); n <= last {
+			disorder++
+		} else {
+			last = n
+		}
+	}}, "10.0.0.10")
+	var good []*stream
+	for i := range 4 {
+		s := newStream(netip.AddrFrom4([4]byte{10, 0, 0, byte(20 + i)}), nicMAC)
+		r.portWith(PortConfig{Name: fmt.Sprint("good ", i), Foreign: i%2 == 0}, demuxtest.LaneConfig{Take: s.take(t)}, fmt.Sprint("10.0.0.", 20+i))
+		good = append(good, s)
+	}
+	r.run()
+	slow := newStream(a4, nicMAC)
+	for range 600 {
+		var burst [][]byte
+		for range 4 {
+			burst = append(burst, slow.next(), slow.next(), slow.next())
+			for _, s := range good {
+				burst = append(burst, s.next())
+			}
+		}
+		r.links[0].Arrive(burst...)
+		r.until("there is room", func() bool { return r.links[0].Waiting() < 256 })
+	}
+	r.quiet()
+	r.stop()
+	for i, s := range good {
+		if s.seen.Load() != s.sent.Load() {
+			t.Errorf("good port %d got %d of %d", i, s.seen.Load(), s.sent.Load())
+		}
+	}
+	s := r.sw.Stats()
+	if s.SlowMoves == 0 || disorder != 0 || s.Wire.Dropped() != s.Wire.Drops[SlowFull] {
+		t.Errorf("%d moves, %d out of order, drops %v", s.SlowMoves, disorder, s.Wire.Drops)
+	}
+}
+
+// TestSlowStaysInOrder is a slow lane that may come back by the clock, while
+// its thread still has frames: it waits for them.
+func TestSlowStaysInOrder(t *testing.T) {
+	r := stepped(t)
+	clock := hands{}
+	r.sw.clock, r.sw.slow.clock = clock.now, clock.now
+	hold, seen := make(chan struct{}), newStream(a4, nicMAC)
+	take := seen.take(t)
+	p := r.portWith(PortConfig{Name: "p", Foreign: true}, demuxtest.LaneConfig{Take: func(f *frame.Frame) { <-hold; take(f) }}, "10.0.0.10")
+	r.makeSlow(p)
+	isSlow := func() bool { st, _ := r.sw.PortStats(p.id); return st.Slow }
+	for range 20 {
+		r.links[0].Arrive(seen.next())
+	}
+	r.settle()
+	clock.Add(10 * slowHold)
+	r.settle()
+	r.links[0].Arrive(seen.next())
+	r.settle()
+	if !isSlow() {
+		t.Error("the lane came back before its mailbox was empty")
+	}
+	close(hold)
+	r.until("all is delivered", func() bool { r.settle(); return seen.seen.Load() == 21 })
+	clock.Add(10 * slowHold)
+	r.until("the lane is back", func() bool { r.settle(); return !isSlow() })
+	r.links[0].Arrive(seen.next())
+	r.settle()
+	if seen.seen.Load() != 22 {
+		t.Errorf("%d frames arrived", seen.seen.Load())
+	}
+}
+
+// TestSlowHolds is a slow lane that is fast at once: it is kept for a while,
+// lest it go to and fro.
+func TestSlowHolds(t *testing.T) {
+	s := newSlowRig(t)
+	s.makeSlow(s.slow)
+	s.arrive(3)
+	s.delivered()
+	s.clock.Add(slowHold - 1)
+	s.settle()
+	if s.lanes() != 1 {
+		t.Error("it came back too early")
+	}
+	s.clock.Add(1)
+	s.until("it comes back", func() bool { s.settle(); return s.lanes() == 0 })
+}
+
+// TestSlowUpdate changes a port that is on a slow lane: with its lane kept it
+// stays there and loses nothing; with another lane it starts anew, and the
+// thread has let go of the old one.
+func TestSlowUpdate(t *testing.T) {
+	r := stepped(t)
+	seen := newStream(a4, nicMAC)
+	p := r.portWith(PortConfig{Name: "p", Foreign: true}, demuxtest.LaneConfig{Take: seen.take(t), Delay: 100 * time.Microsecond}, "10.0.0.10")
+	r.makeSlow(p)
+	cfg := p.cfg
+	for i := range 10 {
+		for range 10 {
+			r.links[0].Arrive(seen.next())
+		}
+		cfg.MTU, cfg.Foreign = 1400+i, i%2 == 0
+		r.settle()
+		r.ok(r.sw.Update(p.id, cfg))
+	}
+	r.until("all is delivered", func() bool { r.settle(); return r.sw.Stats().Wire.Delivered == 100 })
+	if st, _ := r.sw.PortStats(p.id); !st.Slow || seen.seen.Load() != 100 {
+		t.Errorf("slow: %v, %d frames came", st.Slow, seen.seen.Load())
+	}
+	for range 50 {
+		r.links[0].Arrive(seen.next())
+	}
+	r.settle()
+	fresh := r.newPort(PortConfig{}, demuxtest.LaneConfig{})
+	cfg.Lanes = fresh.cfg.Lanes
+	r.ok(r.sw.Update(p.id, cfg))
+	p.close()
+	r.links[0].Arrive(seen.next())
+	r.settle()
+	if st, _ := r.sw.PortStats(p.id); st.Slow || len(fresh.got()) != 1 {
+		t.Errorf("the new lane: slow %v", st.Slow)
+	}
+	if s := r.sw.Stats().Wire; s.InFlight != 0 || s.Delivered+s.Drops[Gone] != 151 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSlowRelay relays to a port on a slow lane only.
+func TestSlowRelay(t *testing.T) {
+	r := stepped(t)
+	p := r.portWith(PortConfig{Name: "p", Foreign: true}, demuxtest.LaneConfig{}, "10.0.0.10")
+	r.makeSlow(p)
+	r.ok(r.sw.Relay(whoHas(hopMAC, "10.0.0.254", "10.0.0.254"), 0, p.id))
+	r.until("it is counted", func() bool { r.settle(); st, _ := r.sw.PortStats(p.id); return st.RxFrames == 1 })
+	if s := r.sw.Stats().Injected; s.Flooded != 1 || s.Received != 1 {
+		t.Errorf("%+v", s)
+	}
+	p.lanes[0].Send(whoHas(nicMAC, "10.0.0.10", "10.0.0.1"))
+	r.sw.workers[0].activate(p.id.Token())
+	r.until("the answer is counted", func() bool { r.settle(); st, _ := r.sw.PortStats(p.id); return st.RxBuilt == 1 })
+	if s := r.sw.Stats().Ports; s.Answered != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSenderLeaves detaches a port whose frames lie in another's mailbox: they
+// stay accounted for.
+func TestSenderLeaves(t *testing.T) {
+	r := stepped(t)
+	hold := make(chan struct{})
+	to := r.portWith(PortConfig{Name: "to", Foreign: true}, demuxtest.LaneConfig{Take: func(*frame.Frame) { <-hold }}, "10.0.0.10")
+	from := r.port(PortConfig{Name: "from"}, "10.0.0.11")
+	r.makeSlow(to)
+	for i := range 10 {
+		from.send(udp(nicMAC, nicMAC, b4, a4, i))
+	}
+	r.settle()
+	r.ok(r.sw.Detach(from.id))
+	r.settle()
+	if s := r.sw.Stats().Ports; s.InFlight != 10 || s.Received != 10 {
+		t.Errorf("while they are in flight: %+v", s)
+	}
+	close(hold)
+	r.until("they are delivered", func() bool { r.settle(); return r.sw.Stats().Ports.Delivered == 10 })
+	if n := len(r.sw.retired); n != 0 {
+		t.Errorf("%d ledgers are kept", n)
+	}
+}
