@@ -1,0 +1,66 @@
+package nictest
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// RequireRoot skips the test when it may not make network namespaces: it needs
+// to be root (CAP_SYS_ADMIN and CAP_NET_ADMIN).
+func RequireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN) to make network namespaces: run with sudo")
+	}
+}
+
+// Require skips the test when one of the programs is missing and names the
+// Debian package that has it. With CI=true in the environment a missing
+// program fails the test instead, so that CI never passes by skipping.
+func Require(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			missing(t, p)
+		}
+	}
+}
+
+func missing(t testing.TB, program string) {
+	t.Helper()
+	report := t.Skipf
+	if os.Getenv("CI") == "true" {
+		report = t.Fatalf
+	}
+	report("needs the program %s: apt-get install %s", program, debianPackage(program))
+}
+
+// debianPackage is the package of Debian 12 that holds a program.
+func debianPackage(program string) string {
+	switch program {
+	case "ip", "bridge", "tc", "ss":
+		return "iproute2"
+	case "nsenter", "unshare":
+		return "util-linux"
+	case "sysctl":
+		return "procps"
+	case "ping":
+		return "iputils-ping"
+	case "nft":
+		return "nftables"
+	case "ndisc6", "rdisc6":
+		return "ndisc6"
+	case "trafgen", "mausezahn":
+		return "netsniff-ng"
+	case "nc":
+		return "netcat-openbsd"
+	case "python3":
+		return "python3-minimal"
+	case "dnsmasq":
+		return "dnsmasq-base"
+	case "dhclient":
+		return "isc-dhcp-client"
+	}
+	return program
+}
