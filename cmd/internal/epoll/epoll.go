@@ -1,0 +1,125 @@
+// Package epoll is where a worker sleeps: one epoll instance over the sockets
+// of its links and the doorbells of its lanes.
+package epoll
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// batch bounds the events that one call to the kernel yields.
+const batch = 256
+
+// The kinds of descriptor that one instance watches; they travel in the upper
+// half of epoll's user data, a lane's token in the lower.
+const (
+	kindLane int32 = iota
+	kindLink
+	kindWake
+)
+
+// Waiter is an epoll instance; it is a demux.Waiter. Wait belongs to the
+// worker; all other methods may be called from any goroutine at any time
+// before Close.
+type Waiter struct {
+	fd, wake int
+	events   [batch]unix.EpollEvent
+}
+
+// New returns a Waiter that watches nothing yet.
+func New() (w *Waiter, err error) {
+	w = &Waiter{}
+	if w.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("creating an epoll instance: %w", err)
+	}
+	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, errors.Join(fmt.Errorf("creating an eventfd: %w", err), unix.Close(w.fd))
+	}
+	if err = w.add(w.wake, kindWake, 0); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+// AddLink watches the socket of a link. A frame that is there ends Wait.
+func (w *Waiter) AddLink(fd int) error { return w.add(fd, kindLink, 0) }
+
+// AddLane watches the doorbell of a lane: Wait yields token once for each
+// time that frames begin to come (edge-triggered), and once if some are there
+// already.
+func (w *Waiter) AddLane(fd int, token uint32) error { return w.add(fd, kindLane, token) }
+
+// Remove forgets a descriptor. One that is not watched is no error, since
+// closing its last copy makes the kernel forget it too.
+func (w *Waiter) Remove(fd int) error {
+	err := unix.EpollCtl(w.fd, unix.EPOLL_CTL_DEL, fd, nil)
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBADF) {
+		return fmt.Errorf("taking a descriptor from the epoll instance: %w", err)
+	}
+	return nil
+}
+
+func (w *Waiter) add(fd int, kind int32, token uint32) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(token), Pad: kind}
+	if err := unix.EpollCtl(w.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("watching descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// Wait is described at demux.Waiter. Its clock counts whole milliseconds: a
+// shorter timeout than one sleeps for one.
+func (w *Waiter) Wait(ready []uint32, timeout time.Duration) int {
+	room := w.events[:min(len(ready), batch)]
+	if len(room) == 0 {
+		return 0
+	}
+	n := 0
+	if timeout == 0 {
+		n = look(w.fd, room)
+	} else {
+		n, _ = unix.EpollWait(w.fd, room, milliseconds(timeout)) // EINTR is a wake-up like any other
+	}
+	return w.collect(ready, n)
+}
+
+func (w *Waiter) collect(ready []uint32, n int) int {
+	tokens := 0
+	for i := range max(n, 0) {
+		switch ev := &w.events[i]; ev.Pad {
+		case kindLane:
+			ready[tokens] = uint32(ev.Fd)
+			tokens++
+		case kindWake:
+			w.drain()
+		}
+	}
+	return tokens
+}
+
+// drain takes the wake-up back, so that the next Wake rings again.
+func (w *Waiter) drain() {
+	var buf [8]byte
+	_, _ = unix.Read(w.wake, buf[:])
+}
+
+// Wake is described at demux.Waiter.
+func (w *Waiter) Wake() {
+	one := [8]byte{1}
+	_, _ = unix.Write(w.wake, one[:]) // EAGAIN: it rings already
+}
+
+// Close lets go of the instance; no other method may run at that moment.
+func (w *Waiter) Close() error {
+	return errors.Join(unix.Close(w.wake), unix.Close(w.fd))
+}
+
+func milliseconds(d time.Duration) int {
+	if d < 0 {
+		return -1
+	}
+	return int((d + time.Millisecond - 1) / time.Millisecond)
+}
