@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/xdpdemux/xdpdemux/nic/nictest"
+)
+
+// iperf is what matters of iperf3's report.
+type iperf struct {
+	Error string `json:"error"`
+	End   struct {
+		SumSent struct {
+			Bytes         float64 `json:"bytes"`
+			BitsPerSecond float64 `json:"bits_per_second"`
+			Retransmits   float64 `json:"retransmits"`
+		} `json:"sum_sent"`
+		SumReceived struct {
+			Bytes         float64 `json:"bytes"`
+			BitsPerSecond float64 `json:"bits_per_second"`
+		} `json:"sum_received"`
+		Sum struct {
+			Packets     float64 `json:"packets"`
+			LostPackets float64 `json:"lost_packets"`
+		} `json:"sum"`
+	} `json:"end"`
+}
+
+// runIPerf runs one client against a server that ends with it.
+func runIPerf(t *testing.T, client, server *nictest.NS, addr string, args ...string) (r iperf) {
+	t.Helper()
+	s := server.Start(t, "iperf3", "-s", "-1", "--forceflush", "-B", addr)
+	nictest.Eventually(t, "iperf3 to listen", func() bool { return strings.Contains(s.Output(), "listening") })
+	out, err := client.Try("iperf3", append([]string{"-J", "-c", addr}, args...)...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, s.Output())
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Error != "" {
+		t.Fatalf("iperf3: %v %s\n%s", err, r.Error, out)
+	}
+	return r
+}
+
+// TestStreams: TCP both ways between the wire and each kind of identity, and
+// between containers, with at most 0.1% of the segments sent twice; UDP at a
+// modest rate both ways.
+func TestStreams(t *testing.T) {
+	nictest.Require(t, "iperf3")
+	m := usual(t, nictest.Config{})
+	const mss = 1448
+	for _, c := range []struct {
+		name   string
+		client *nictest.NS
+		server *nictest.NS
+		addr   string
+	}{
+		{"wire to IP identity", m.Wire, m.Containers[0], a4},
+		{"wire to MAC identity v6", m.Wire, m.Containers[2], m6},
+		{"container to container", m.Containers[0], m.Containers[1], b4},
+		{"host to container", m.Host, m.Containers[0], a4},
+	} {
+		for _, way := range []string{"in", "out"} {
+			t.Run(c.name+" "+way, func(t *testing.T) {
+				args := []string{"-t", "5"}
+				if way == "out" {
+					args = append(args, "-R")
+				}
+				r := runIPerf(t, c.client, c.server, c.addr, args...)
+				segments := r.End.SumSent.Bytes / mss
+				t.Logf("%.2f Gbit/s, %.0f of %.0f segments twice", r.End.SumReceived.BitsPerSecond/1e9, r.End.SumSent.Retransmits, segments)
+				if r.End.SumReceived.Bytes < 1e6 || r.End.SumSent.Retransmits > segments/1000 {
+					t.Errorf("%.0f bytes, %.0f of %.0f segments twice", r.End.SumReceived.Bytes, r.End.SumSent.Retransmits, segments)
+				}
+				udp := runIPerf(t, c.client, c.server, c.addr, append(args, "-u", "-b", "20M", "-l", "1200")...)
+				if udp.End.Sum.Packets < 1000 || udp.End.Sum.LostPackets > udp.End.Sum.Packets/1000 {
+					t.Errorf("UDP: %.0f of %.0f datagrams lost", udp.End.Sum.LostPackets, udp.End.Sum.Packets)
+				}
+			})
+		}
+	}
+	if t.Failed() {
+		t.Logf("drops %v, kernel %+v", m.stats().Total.Drops, m.stats().Kernel.Sockets)
+	}
+}
+
+// TestDownloads: curl fetches 100 MB intact from an unmodified HTTP server in a
+// container, and from the wire into a container.
+func TestDownloads(t *testing.T) {
+	nictest.Require(t, "curl", "python3")
+	m := usual(t, nictest.Config{})
+	dir := t.TempDir()
+	want := randomFile(t, filepath.Join(dir, "blob"), 100<<20)
+	for _, c := range []struct {
+		name           string
+		server, client *nictest.NS
+		addr           string
+	}{
+		{"from the container", m.Containers[0], m.Wire, a4},
+		{"into the container", m.Wire, m.Containers[1], wire4},
+		{"between containers", m.Containers[2], m.Containers[1], "[" + m6 + "]"},
+		{"from container to host", m.Containers[0], m.Host, "[" + a6 + "]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv := c.server.Start(t, "python3", "-u", "-m", "http.server", "-d", dir, "-b", strings.Trim(c.addr, "[]"), "8000")
+			nictest.Eventually(t, "the HTTP server", func() bool { return strings.Contains(srv.Output(), "Serving") })
+			got := filepath.Join(t.TempDir(), "got")
+			c.client.Run(t, "curl", "-sS", "--fail", "-m", "60", "-o", got, fmt.Sprintf("http://%s:8000/blob", c.addr))
+			data, err := os.ReadFile(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum := sha256.Sum256(data); !bytes.Equal(sum[:], want) {
+				t.Errorf("%d bytes arrived, and not those that were sent", len(data))
+			}
+		})
+	}
+}
+
+// randomFile writes size bytes that are the same in every run, and returns
+// their SHA-256.
+func randomFile(t *testing.T, path string, size int) []byte {
+	t.Helper()
+	data := make([]byte, size)
+	if _, err := rand.NewChaCha8([32]byte{1}).Read(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	return sum[:]
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
+	"github.com/xdpdemux/xdpdemux/cmd/internal/cli"
+	"github.com/xdpdemux/xdpdemux/cmd/internal/config"
+	"github.com/xdpdemux/xdpdemux/cmd/internal/daemon"
+	"github.com/xdpdemux/xdpdemux/cmd/internal/demo"
+)
+
+// machine joins the command line to what acts on the system.
+func machine() cli.Machine {
+	return cli.Machine{
+		Attach: func(ctx context.Context, cfg config.Attach, tell api.Announcer) error {
+			return daemon.Attach(ctx, cfg, cli.Build().Version, tell)
+		},
+		Plan:    func(_ context.Context, cfg config.Attach) (api.Plan, error) { return daemon.Plan(cfg) },
+		CleanUp: func(_ context.Context, cfg config.Attach) (api.CleanUp, error) { return daemon.CleanUp(cfg) },
+		Demo: func(ctx context.Context, out io.Writer, terminal bool) error {
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return demo.Run(ctx, demo.Config{Out: out, Live: terminal, Program: program})
+		},
+	}
+}
