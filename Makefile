@@ -1,0 +1,79 @@
+# What each target does is said behind its ##; `make help` prints that.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
+export CGO_ENABLED := 0
+
+# The tests that change interfaces run as root; the compiling stays with the
+# caller, so that no file of the build cache comes to belong to root.
+ROOTEXEC := $(if $(SUDO),-exec "$(SUDO) -E")
+LDFLAGS  := -s -w -X github.com/xdpdemux/xdpdemux/cmd/internal/cli.Version=$(VERSION)
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## put static binaries into bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/xdpdemux
+
+.PHONY: demo
+demo: deps-demo build ## a veth NIC, three containers, live traffic; ends with Ctrl-C
+	$(SUDO) bin/xdpdemux demo
+
+.PHONY: test
+test: deps-test ## every test, also those that need root, in namespaces of their own
+	$(GO) test -count=1 -p 1 -timeout 20m $(ROOTEXEC) $$($(GO) list ./... | grep -v /internal/e2e$$)
+	.ci/patient $(GO) test -count=1 -timeout 20m $(ROOTEXEC) ./cmd/internal/e2e
+
+.PHONY: check
+check: deps-check ## formatting, vet, the race detector without root, and whether the eBPF objects are those of their source
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+	$(MAKE) --no-print-directory check-bpf
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m $(RACED)
+
+# Where several threads share memory by rules of their own.
+RACED := ./demux/... ./queues/inproc ./cmd/internal/control ./cmd/internal/state ./cmd/internal/neighbour ./cmd/internal/epoll
+
+.PHONY: check-bpf
+check-bpf: bpf
+	@if ! git diff --exit-code --stat -- '*_bpfel.o' '*_bpfeb.o' '*_bpfel.go' '*_bpfeb.go'; then \
+	  echo "the eBPF objects are not those of their source: run make bpf and commit the result"; exit 1; fi
+
+.PHONY: bench
+bench: ## benchmarks of the data path, in memory and on a veth NIC
+	$(GO) test -run '^$$' -bench . -benchtime 1s $(ROOTEXEC) ./xdp/... ./demux/... ./queues/... ./bench/...
+
+.PHONY: bpf
+bpf: deps-check ## rebuild the eBPF objects from their source
+	$(GO) generate ./xdp/... ./queues/...
+
+.PHONY: install
+install: build ## put the binaries into PREFIX/bin (default /usr/local)
+	$(SUDO) install -D -m 0755 bin/xdpdemux $(DESTDIR)$(PREFIX)/bin/xdpdemux
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+	$(GO) clean -testcache
+
+# ---- the Debian packages that a target needs, installed where they are missing
+
+.PHONY: deps-demo deps-test deps-check
+deps-demo:
+	@.ci/need ip:iproute2 ping:iputils-ping ethtool:ethtool nsenter:util-linux
+deps-test: deps-demo
+	@.ci/need arping:arping ndisc6:ndisc6 iperf3:iperf3 tcpdump:tcpdump curl:curl \
+	  nft:nftables fping:fping sysctl:procps python3:python3 git:git
+deps-check:
+	@.ci/need clang:clang llvm-strip:llvm /usr/include/bpf/bpf_helpers.h:libbpf-dev git:git \
+	  gcc:gcc /usr/include/stdlib.h:libc6-dev
