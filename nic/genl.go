@@ -28,8 +28,20 @@ func (c *conn) generic(family string, command uint8, attrs ...nl.NetlinkRequestD
 	return msgs[0], nil
 }
 
+// genlHeader is struct genlmsghdr of linux/genetlink.h: command, version and
+// two reserved bytes. nl.Genlmsg has the first two only and sends what happens
+// to lie in memory behind it; families that check the reserved bytes, as netdev
+// does, then answer EINVAL now and then.
+type genlHeader [nl.SizeofGenlmsg]byte
+
+const genlVersion = 1
+
+// Len and Serialize are described at nl.NetlinkRequestData.
+func (h genlHeader) Len() int          { return len(h) }
+func (h genlHeader) Serialize() []byte { return h[:] }
+
 func (c *conn) command(family uint16, command uint8, attrs ...nl.NetlinkRequestData) ([][]byte, error) {
-	data := append([]nl.NetlinkRequestData{&nl.Genlmsg{Command: command, Version: 1}}, attrs...)
+	data := append([]nl.NetlinkRequestData{genlHeader{command, genlVersion, 0, 0}}, attrs...)
 	msgs, err := c.ask(unix.NETLINK_GENERIC, int(family), unix.NLM_F_ACK, data)
 	if err != nil {
 		return nil, err
