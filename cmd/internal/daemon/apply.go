@@ -81,7 +81,7 @@ func (d *Daemon) arrange(diff *api.Difference) error {
 	if len(fresh(diff)) == 0 {
 		return nil
 	}
-	return d.checkAdd(fresh(diff), len(gone(diff)))
+	return d.checkAdd(fresh(diff), gone(diff))
 }
 
 // round makes those of the waiting changes, in reg, that can be made now, and

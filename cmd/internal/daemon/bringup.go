@@ -10,8 +10,6 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/identity"
 	"github.com/xdpdemux/xdpdemux/demux"
 	"github.com/xdpdemux/xdpdemux/nic"
-	"github.com/xdpdemux/xdpdemux/queues/netns"
-	"github.com/xdpdemux/xdpdemux/queues/tap"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
@@ -51,62 +49,41 @@ func (d *Daemon) bringUp(ports []*port) (err error) {
 	return nil
 }
 
-// openQueue opens the netns and makes the interface, or adopts the one that an
-// earlier daemon left.
-func (d *Daemon) openQueue(p *port, was netns.Identity) (err error) {
+// openQueue makes the port's queue, or adopts the one that an earlier daemon
+// left.
+func (d *Daemon) openQueue(p *port) error {
 	if err := d.at("port: open"); err != nil {
 		return err
 	}
-	if p.ns, err = openNetNS(p.spec.NetNS, was); err != nil {
+	k, err := d.kindOf(&p.spec)
+	if err != nil {
+		return err
+	}
+	q, err := k.open(d, p)
+	if err != nil {
 		return d.portError(p, err)
 	}
-	if p.nsIdentity, err = p.ns.Identity(); err != nil {
-		return d.portError(p, err)
-	}
-	if p.queue, err = openTAP(d.tapConfig(p)); err != nil {
-		return d.portError(p, err)
-	}
+	p.queue = q
 	return nil
-}
-
-func openNetNS(spec string, was netns.Identity) (*netns.NetNS, error) {
-	switch {
-	case spec == "":
-		return netns.Self()
-	case was != netns.Identity{}:
-		return netns.Find(spec, was)
-	}
-	return netns.Open(spec)
-}
-
-// openTAP prefers what an earlier daemon left, with the container's own
-// settings in it.
-func openTAP(cfg tap.Config) (*tap.Queue, error) {
-	q, err := tap.Restore(cfg)
-	if errors.Is(err, tap.ErrGone) {
-		return tap.Open(cfg)
-	}
-	return q, err
 }
 
 // portError names the port, keeps the error for errors.Is and gives it the
 // code that the command line needs.
 func (d *Daemon) portError(p *port, err error) error {
-	code := api.CodeFailed
-	var taken *tap.NameTakenError
-	switch {
-	case errors.Is(err, netns.ErrVanished):
-		code = api.CodeGone
-	case errors.Is(err, netns.ErrNotFound), errors.Is(err, netns.ErrNotNetNS):
-		code = api.CodeNotFound
-	case errors.As(err, &taken), errors.Is(err, tap.ErrNotOurs), errors.Is(err, tap.ErrInUse):
-		code = api.CodeConflict
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		code = api.CodeLimit
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		code = api.CodePermission
+	return api.Errorf(d.code(p, err), "port %s: %w", p.spec.Name, err)
+}
+
+func (d *Daemon) code(p *port, err error) api.Code {
+	if c := d.kinds[p.spec.Kind].code(err); c != "" {
+		return c
 	}
-	return api.Errorf(code, "port %s: %w", p.spec.Name, err)
+	switch {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return api.CodeLimit
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return api.CodePermission
+	}
+	return api.CodeFailed
 }
 
 // connect gives the ports their places on the switch, in one snapshot.
@@ -128,22 +105,10 @@ func (d *Daemon) connect(ports []*port) error {
 	return nil
 }
 
-// watch puts each lane's doorbell before its worker, and the interface under
-// the watch over the containers.
+// watch has the ports' doorbells wake their workers.
 func (d *Daemon) watch(ports []*port) error {
 	for _, p := range ports {
-		for i := range p.queue.Lanes() {
-			fd := p.queue.Fd(i)
-			if err := d.crew.waiter(i).AddLane(fd, p.slot.Token()); err != nil {
-				return d.portError(p, err)
-			}
-			p.watched = append(p.watched, watch{i, fd})
-		}
-		d.owners[p.queue] = p
-		if d.watcher == nil {
-			continue
-		}
-		if err := d.watcher.Add(p.queue); err != nil {
+		if err := p.queue.watch(p); err != nil {
 			return d.portError(p, err)
 		}
 	}

@@ -35,7 +35,7 @@ func CleanUp(cfg config.Attach) (c api.CleanUp, err error) {
 		return c, api.Errorf(api.CodeNoDaemon, "%s: no daemon serves it, and none left anything behind", cfg.NIC)
 	}
 	for _, e := range journal.Entries() {
-		r.removePort(cfg.NIC, journal, e)
+		r.removePort(cfg, journal, e)
 	}
 	r.did(removeHostPort(cfg.NIC), "the host port removed, and its routes with it")
 	r.restoreNIC(cfg.NIC, journal)
@@ -54,30 +54,12 @@ func (r *report) did(err error, format string, args ...any) {
 	r.Restored = append(r.Restored, what)
 }
 
-func (r *report) removePort(device string, journal *state.Store, e state.Entry) {
-	err := removeInterface(device, e.Spec, identityOf(e.Facts))
+func (r *report) removePort(cfg config.Attach, journal *state.Store, e state.Entry) {
+	what, err := clearPort(cfg, e.Spec, e.Facts)
 	if err == nil && e.Phase != state.Ready {
 		err = journal.Deleted(e.Spec.Name)
 	}
-	r.did(err, "interface %s of port %s removed", e.Spec.WithDefaults().IfName, e.Spec.Name)
-}
-
-func identityOf(f state.Facts) netns.Identity {
-	return netns.Identity{Inode: f.NetNSInode, Cookie: f.NetNSCookie}
-}
-
-// removeInterface deletes the interface of a remembered port. Where its
-// namespace is gone, so is the interface.
-func removeInterface(device string, spec api.PortSpec, was netns.Identity) error {
-	ns, err := openNetNS(spec.NetNS, was)
-	if errors.Is(err, netns.ErrVanished) || errors.Is(err, netns.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	err = ignoreNotOurs(tap.Delete(ns, spec.WithDefaults().IfName, ownerOf(device, spec.Name)))
-	return errors.Join(err, ns.Close())
+	r.did(err, "%s of port %s removed", what, e.Spec.Name)
 }
 
 // removeHostPort deletes the host port of this NIC that a dead daemon left,
@@ -92,22 +74,14 @@ func removeHostPort(device string) error {
 	return ignoreNotOurs(tap.Delete(self, "xdmx0", ownerOf(device, hostOwner)))
 }
 
-// ignoreNotOurs: an interface of somebody else's bears the name, so ours does
-// not exist.
-func ignoreNotOurs(err error) error {
-	if errors.Is(err, tap.ErrNotOurs) {
-		return nil
-	}
-	return err
-}
-
-// sweep removes the interfaces that a dead daemon left of ports that could not
+// sweep removes what a dead daemon left of ports that could not
 // be restored, so that nothing of ours outlives the port or the daemon.
 func (d *Daemon) sweep(ports []*port) error {
 	var errs []error
 	for _, p := range ports {
-		if p.queue == nil && p.nsIdentity != (netns.Identity{}) {
-			errs = append(errs, removeInterface(d.cfg.NIC, p.spec, p.nsIdentity))
+		if p.queue == nil && p.where != (state.Facts{}) {
+			_, err := clearPort(d.cfg, p.spec, p.where)
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -31,6 +31,7 @@ type Daemon struct {
 	hook    func(step string) error // tests fail or kill at a step; nil else
 
 	// Made by attach, in this order, and never changed before detach.
+	kinds    map[string]kind
 	journal  *state.Store
 	nic      *nic.NIC
 	prog     *xdp.Program
@@ -61,7 +62,7 @@ type Daemon struct {
 	host     *hostPort
 	reg      *identity.Registry
 	ports    map[string]*port
-	owners   map[*tap.Queue]*port
+	owners   map[*tap.Queue]*port // of those that are interfaces
 	gateways map[neighbour.Hop]*gateway
 }
 
@@ -75,7 +76,7 @@ func Attach(ctx context.Context, cfg config.Attach, version string, say api.Anno
 
 func newDaemon(cfg config.Attach, say api.Announcer, hook func(string) error) *Daemon {
 	return &Daemon{
-		cfg: cfg, say: say, hook: hook,
+		cfg: cfg, say: say, hook: hook, kinds: kinds(),
 		herald: newHerald(), watchdog: xdp.NewWatchdog(), reg: identity.NewRegistry(), ports: map[string]*port{}, owners: map[*tap.Queue]*port{},
 		gateways: map[neighbour.Hop]*gateway{},
 		stop:     make(chan struct{}), left: make(chan struct{}),

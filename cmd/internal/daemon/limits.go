@@ -36,19 +36,27 @@ func descriptorLimit() int {
 	return int(min(limit.Max, 1<<30))
 }
 
-// perTAP is what one tap port holds: its namespace, and a descriptor for each
-// worker.
-func perTAP(workers int) int { return 1 + workers }
+// perTAP is what one tap port holds, for an estimate.
+func perTAP(workers int) int { return tapKind{}.descriptors(nil, workers) }
+
+// held is how many descriptors the ports of those names give back.
+func (d *Daemon) held(names []string) (n int) {
+	for _, name := range names {
+		if p := d.ports[name]; p != nil && p.queue != nil {
+			n += d.kinds[p.spec.Kind].descriptors(&p.spec, d.crew.size())
+		}
+	}
+	return n
+}
 
 // checkDescriptors refuses ports for which descriptors would run out half way.
-func (d *Daemon) checkDescriptors(taps int) error {
-	need := taps * perTAP(d.crew.size())
+func (d *Daemon) checkDescriptors(ports, need int) error {
 	limit := descriptorLimit()
 	free := limit - openDescriptors() - spare
 	if need <= free {
 		return nil
 	}
-	return api.Errorf(api.CodeLimit, "%d more tap ports need %d descriptors, and %d of %d are free", taps, need, max(free, 0), limit).
+	return api.Errorf(api.CodeLimit, "%d more ports need %d descriptors, and %d of %d are free", ports, need, max(free, 0), limit).
 		WithHint("raise the limit (LimitNOFILE= of the service), or attach with fewer --workers")
 }
 

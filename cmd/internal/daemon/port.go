@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"errors"
 	"net/netip"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
@@ -9,8 +8,7 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/neighbour"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/state"
 	"github.com/xdpdemux/xdpdemux/demux"
-	"github.com/xdpdemux/xdpdemux/queues/netns"
-	"github.com/xdpdemux/xdpdemux/queues/tap"
+	"github.com/xdpdemux/xdpdemux/queues"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
@@ -24,20 +22,15 @@ type port struct {
 
 	// What follows is zero until made, and takeDown unmakes what is not zero:
 	// one way down for a port that is half made and for one that is whole.
-	ns      *netns.NetNS
-	queue   *tap.Queue
+	queue   queue
 	slot    demux.PortID
-	watched []watch         // doorbells
 	joined  bool            // MAC and groups on the NIC
 	steered bool            // rules in the XDP program
 	routed  bool            // routes over the host port
 	hops    []neighbour.Hop // gateways in use
 
-	nsIdentity netns.Identity // outlives ns
+	where state.Facts // what finds the queue again; outlives it
 }
-
-// watch is a doorbell in a worker's waiter.
-type watch struct{ worker, fd int }
 
 func newPort(spec api.PortSpec) *port {
 	return &port{spec: spec, id: identity.Of(spec), state: api.StateFailed}
@@ -91,16 +84,16 @@ func routesOf(id identity.Identity) (dst []netip.Prefix) {
 func (d *Daemon) switchConfig(p *port) demux.PortConfig {
 	cfg := demux.PortConfig{
 		Name: p.spec.Name, MAC: p.id.MAC, VLAN: p.id.VLAN, Addrs: p.id.Owned(),
-		NextHops: p.spec.Gateways, MTU: p.mtu(d.facts.MTU), Foreign: true, NoSourceCheck: p.spec.NoSourceCheck,
+		NextHops: p.spec.Gateways, MTU: p.mtu(d.facts.MTU), Foreign: d.kinds[p.spec.Kind].foreign(), NoSourceCheck: p.spec.NoSourceCheck,
 	}
 	cfg.Lanes = d.lanes(p.queue)
 	return cfg
 }
 
-// lanes is one lane for each worker. An interface that an earlier daemon with
-// fewer workers made has fewer; then the switch hands frames from one worker to
-// another.
-func (d *Daemon) lanes(q *tap.Queue) []demux.Lane {
+// lanes is one lane for each worker. A queue may have fewer: an interface that an
+// earlier daemon with fewer workers made does, for one. Then the switch hands
+// frames from one worker to another.
+func (d *Daemon) lanes(q queues.Queue) []demux.Lane {
 	lanes := make([]demux.Lane, d.crew.size())
 	for i := range min(q.Lanes(), len(lanes)) {
 		lanes[i] = q.Lane(i)
@@ -108,38 +101,32 @@ func (d *Daemon) lanes(q *tap.Queue) []demux.Lane {
 	return lanes
 }
 
-// tapConfig is the interface that the port's container shall have.
-func (d *Daemon) tapConfig(p *port) tap.Config {
-	return tap.Config{
-		NetNS: p.ns, Name: p.spec.IfName, Owner: d.owner(p.spec.Name), MAC: p.mac(d.mac()), MTU: p.mtu(d.facts.MTU),
-		Lanes: d.crew.size(), Depth: p.spec.Depth, GSO: true, Addrs: p.spec.IPs, LinkLocal: p.id.LinkLocal,
-		Gateways: p.spec.Gateways, Steering: d.steering,
-	}
-}
-
 func (d *Daemon) owner(name string) string { return ownerOf(d.cfg.NIC, name) }
 
 // facts is what the next start needs to find the port's things again.
 func (p *port) facts(nic api.MAC) state.Fact {
-	return state.Fact{Name: p.spec.Name, Facts: state.Facts{
-		Slot: p.slot.Slot, Generation: p.slot.Gen, NetNSInode: p.nsIdentity.Inode, NetNSCookie: p.nsIdentity.Cookie,
-		MAC: p.mac(nic), LinkLocal: p.id.LinkLocal,
-	}}
+	facts := p.where
+	facts.Slot, facts.Generation, facts.MAC, facts.LinkLocal = p.slot.Slot, p.slot.Gen, p.mac(nic), p.id.LinkLocal
+	return state.Fact{Name: p.spec.Name, Facts: facts}
 }
 
 // view is the port as the control API shows it.
 func (d *Daemon) view(p *port) api.Port {
-	return api.Port{
+	v := api.Port{
 		PortSpec: p.spec.Clone(), EffectiveMAC: p.mac(d.mac()), EffectiveMTU: p.mtu(d.facts.MTU),
 		LinkLocal: p.id.LinkLocal, Slot: p.slot.Slot, Generation: p.slot.Gen,
-		State: p.state, Error: p.fault, NetNSInode: p.nsIdentity.Inode,
+		State: p.state, Error: p.fault, NetNSInode: p.where.NetNSInode,
 	}
+	if p.queue != nil {
+		p.queue.show(&v)
+	}
+	return v
 }
 
 // fail records why the port does not work.
 func (p *port) fail(err error) {
 	p.state, p.fault = api.StateFailed, err.Error()
-	if errors.Is(err, netns.ErrNotFound) || errors.Is(err, netns.ErrVanished) {
+	if noNetNS(err) {
 		p.state = api.StateNoNetNS
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/identity"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/undo"
-	"github.com/xdpdemux/xdpdemux/queues/tap"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
@@ -34,7 +33,7 @@ func (d *Daemon) reshape(p *port, spec api.PortSpec, id identity.Identity) (err 
 		do   func() error
 	}{
 		{"switch", func() error { return d.sw.Update(p.slot, d.switchConfig(p)) }},
-		{"interface", func() error { return d.reshapeQueue(p, &was, &back) }},
+		{"queue", func() error { return d.reshapeQueue(p, &was, &back) }},
 		{"rules", func() error { return d.reshapeRules(p, &was, &back) }},
 		{"gateways", func() error { return d.moveGateways(p, &was) }},
 		{"record", func() error { return d.journal.Ready(spec.Name) }},
@@ -62,24 +61,10 @@ func (d *Daemon) reshapeIdle(p *port, spec api.PortSpec, id identity.Identity) e
 	return nil
 }
 
-// reshapeQueue changes the interface in the container.
+// reshapeQueue changes the queue.
 func (d *Daemon) reshapeQueue(p, was *port, back *undo.Stack) error {
-	back.Push("the interface", func() error { return d.shape(p, d.tapConfig(was)) })
-	return d.shape(p, d.tapConfig(p))
-}
-
-// shape makes the interface what cfg says, as far as that can change in place.
-func (d *Daemon) shape(p *port, cfg tap.Config) error {
-	return errors.Join(
-		p.queue.SetMTU(cfg.MTU), p.queue.SetDepth(orDefault(cfg.Depth, tap.DefaultDepth)),
-		p.queue.SetAddrs(tap.Addressing{Addrs: cfg.Addrs, LinkLocal: cfg.LinkLocal, Gateways: cfg.Gateways}))
-}
-
-func orDefault(v, otherwise int) int {
-	if v == 0 {
-		return otherwise
-	}
-	return v
+	back.Push("the queue", func() error { return p.queue.reshape(d.shapeOf(was)) })
+	return p.queue.reshape(d.shapeOf(p))
 }
 
 // reshapeRules changes what the kernel and the host know of the port.

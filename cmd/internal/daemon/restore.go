@@ -12,7 +12,7 @@ import (
 func (d *Daemon) restorePort(p *port, e state.Entry) error {
 	name := p.spec.Name
 	d.ports[name] = p
-	p.nsIdentity = identityOf(e.Facts)
+	p.where = e.Facts
 	err := d.reg.Claim(name, p.id)
 	if err == nil {
 		err = d.restoreQueue(p, e.Was)
@@ -24,21 +24,21 @@ func (d *Daemon) restorePort(p *port, e state.Entry) error {
 }
 
 // restoreQueue opens a port's queue. Where the daemon died while it changed the
-// port, the interface may be as it was before, or anything in between: it is
+// port, the queue may be as it was before, or anything in between: it is
 // opened as it was, and changed anew.
 func (d *Daemon) restoreQueue(p *port, was *api.PortSpec) error {
 	if was == nil {
-		return d.openQueue(p, p.nsIdentity)
+		return d.openQueue(p)
 	}
 	now := *p
 	old := newPort(was.WithDefaults())
 	p.spec, p.id = old.spec, old.id
-	err := d.openQueue(p, p.nsIdentity)
+	err := d.openQueue(p)
 	p.spec, p.id = now.spec, now.id
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.shape(p, d.tapConfig(p)), d.forgetGateways(p, old))
+	return errors.Join(p.queue.reshape(d.shapeOf(p)), d.forgetGateways(p, old))
 }
 
 // revive brings up the ports whose queues are open: all in one go, or, if one
@@ -52,7 +52,7 @@ func (d *Daemon) revive(ports []*port) error {
 	}
 	var good []*port
 	for _, p := range ports {
-		err := d.openQueue(p, p.nsIdentity)
+		err := d.openQueue(p)
 		if err == nil {
 			err = d.bringUp([]*port{p})
 		}
@@ -69,7 +69,7 @@ func (d *Daemon) revive(ports []*port) error {
 // finishRemoval completes what a daemon that died had begun: adding a port
 // that nobody was told of, or deleting one.
 func (d *Daemon) finishRemoval(e state.Entry) error {
-	if err := removeInterface(d.cfg.NIC, e.Spec, identityOf(e.Facts)); err != nil {
+	if _, err := clearPort(d.cfg, e.Spec, e.Facts); err != nil {
 		d.notice("port %s: completing its removal: %v", e.Spec.Name, err)
 	}
 	return d.journal.Deleted(e.Spec.Name)

@@ -9,7 +9,6 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/identity"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/state"
-	"github.com/xdpdemux/xdpdemux/queues/netns"
 )
 
 var _ api.Service = (*Daemon)(nil)
@@ -49,7 +48,7 @@ func (d *Daemon) Add(ctx context.Context, specs []api.PortSpec) ([]api.Port, err
 // records the success: a crash anywhere between leaves ports that nobody was
 // promised, and the next start removes them.
 func (d *Daemon) add(ctx context.Context, specs []api.PortSpec) (ports []*port, err error) {
-	if err := d.checkAdd(specs, 0); err != nil {
+	if err := d.checkAdd(specs, nil); err != nil {
 		return nil, err
 	}
 	ports = make([]*port, len(specs))
@@ -82,20 +81,24 @@ func (d *Daemon) add(ctx context.Context, specs []api.PortSpec) (ports []*port, 
 
 // checkAdd refuses what could not work, once some ports are gone, before
 // anything is touched.
-func (d *Daemon) checkAdd(specs []api.PortSpec, gone int) error {
-	there := len(d.ports) - gone
+func (d *Daemon) checkAdd(specs []api.PortSpec, gone []string) error {
+	there := len(d.ports) - len(gone)
 	if len(specs) > d.cfg.MaxPorts-there {
 		return api.Errorf(api.CodeLimit, "%d ports are there and %d more are asked for, but %d is the most", there, len(specs), d.cfg.MaxPorts).
 			WithHint("delete ports, or attach with a larger --max-ports")
 	}
-	taps := 0
-	for _, s := range specs {
-		if s.Kind != api.KindTAP {
-			return api.Errorf(api.CodeUnsupported, "port %s: this build has no queues of kind %s", s.Name, s.Kind).WithHint("use --kind tap")
+	need := 0
+	for i := range specs {
+		k, err := d.kindOf(&specs[i])
+		if err != nil {
+			return err
 		}
-		taps++
+		if err := k.check(d, &specs[i]); err != nil {
+			return err
+		}
+		need += k.descriptors(&specs[i], d.crew.size())
 	}
-	return d.checkDescriptors(taps - gone)
+	return d.checkDescriptors(len(specs), need-d.held(gone))
 }
 
 func (d *Daemon) claim(ports []*port) error {
@@ -127,7 +130,7 @@ func (d *Daemon) make(ctx context.Context, ports []*port) error {
 	for i, p := range ports {
 		err := ctx.Err()
 		if err == nil {
-			err = d.openQueue(p, netns.Identity{})
+			err = d.openQueue(p)
 		}
 		if err != nil {
 			return errors.Join(err, d.takeDown(ports[:i+1]))

@@ -9,7 +9,7 @@ import (
 )
 
 // takeDown unmakes whatever is there of the ports, whole or half made, and
-// removes their interfaces. What cannot be unmade is reported, and stops
+// removes their queues. What cannot be unmade is reported, and stops
 // nothing.
 func (d *Daemon) takeDown(ports []*port) error {
 	return errors.Join(d.disconnect(ports), d.close(ports, true))
@@ -29,16 +29,13 @@ func (d *Daemon) disconnect(ports []*port) error {
 		if p.joined {
 			errs = append(errs, d.unjoin(p.id))
 		}
-		for _, w := range p.watched {
-			errs = append(errs, d.crew.waiter(w.worker).Remove(w.fd))
-		}
-		if delete(d.owners, p.queue); d.watcher != nil && p.queue != nil {
-			d.watcher.Remove(p.queue)
+		if p.queue != nil {
+			errs = append(errs, p.queue.unwatch())
 		}
 		if p.slot != (demux.PortID{}) {
 			slots = append(slots, p.slot)
 		}
-		p.routed, p.joined, p.watched, p.slot = false, false, nil, demux.PortID{}
+		p.routed, p.joined, p.slot = false, false, demux.PortID{}
 	}
 	if len(slots) > 0 {
 		errs = append(errs, d.sw.Detach(slots...))
@@ -65,7 +62,7 @@ func (d *Daemon) unsteer(ports []*port) error {
 // the same time: a thousand take 3 s, not 25.
 const closers = 16
 
-// close lets go of the queues, and with remove takes the interfaces away.
+// close lets go of the queues, and with remove takes away what is persistent.
 func (d *Daemon) close(ports []*port, remove bool) error {
 	errs := make([]error, len(ports))
 	places := make(chan struct{}, closers)
@@ -82,15 +79,13 @@ func (d *Daemon) close(ports []*port, remove bool) error {
 }
 
 func (p *port) close(remove bool) error {
-	var errs []error
-	if p.queue != nil && remove {
-		errs = append(errs, p.queue.Remove())
-	} else if p.queue != nil {
-		errs = append(errs, p.queue.Close())
+	q := p.queue
+	p.queue = nil
+	switch {
+	case q == nil:
+		return nil
+	case remove:
+		return q.Remove()
 	}
-	if p.ns != nil {
-		errs = append(errs, p.ns.Close())
-	}
-	p.queue, p.ns = nil, nil
-	return errors.Join(errs...)
+	return q.Close()
 }

@@ -85,22 +85,22 @@ func (d *Daemon) look(name string) {
 
 func (d *Daemon) seeTo(p *port) {
 	name := p.spec.Name
-	fixed, err := p.queue.Reconcile()
+	repaired, err := p.queue.tend()
 	switch {
-	case errors.Is(err, tap.ErrGone):
+	case errors.Is(err, errLost):
 		d.remake(p)
 	case err != nil:
 		d.notice("port %s: %v", name, err)
-	case fixed.MAC || fixed.Addrs+fixed.Routes+fixed.Neighbours > 0:
-		d.notice("port %s: put back %d addresses, %d routes and %d neighbours that were taken away inside", name, fixed.Addrs, fixed.Routes, fixed.Neighbours)
+	case repaired != "":
+		d.notice("port %s: put back %s that were taken away inside", name, repaired)
 	}
 }
 
-// remake makes the interface of a port anew that somebody deleted inside.
+// remake makes the queue of a port anew that somebody took away inside.
 func (d *Daemon) remake(p *port) {
 	err := d.takeDown([]*port{p})
 	if err == nil {
-		err = d.openQueue(p, p.nsIdentity)
+		err = d.openQueue(p)
 	}
 	if err == nil {
 		err = d.bringUp([]*port{p})
@@ -110,9 +110,9 @@ func (d *Daemon) remake(p *port) {
 	}
 	if err != nil {
 		p.fail(errors.Join(err, d.takeDown([]*port{p})))
-		d.notice("port %s: its interface was deleted inside and could not be made anew: %s", p.spec.Name, p.fault)
+		d.notice("port %s: %v and could not be made anew: %s", p.spec.Name, errLost, p.fault)
 		return
 	}
 	p.state = api.StateReady
-	d.notice("port %s: its interface was deleted inside, and made anew", p.spec.Name)
+	d.notice("port %s: %v, and made anew", p.spec.Name, errLost)
 }

@@ -421,7 +421,7 @@ func TestDescriptorLimit(t *testing.T) {
 		}
 		return path
 	}
-	m.refused(refusal{code: failed, args: []string{"apply", "-f", file(100)}, say: []string{"100 more tap ports need 200 descriptors", "of 330 are free", "raise the limit"}})
+	m.refused(refusal{code: failed, args: []string{"apply", "-f", file(100)}, say: []string{"100 more ports need 200 descriptors", "of 330 are free", "raise the limit"}})
 	m.requirePorts()
 	m.requireAsBefore(before)
 	m.run("apply", "-f", file(8))
