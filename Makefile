@@ -4,15 +4,20 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-GO      ?= go
+# Through sudo the PATH is root's: Go is also looked for where its own archive and Debian's backports put it.
+ifndef GO
+GO := $(firstword $(shell command -v go 2>/dev/null) $(wildcard /usr/local/go/bin/go /usr/lib/go/bin/go $(HOME)/go/bin/go) go)
+endif
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 export CGO_ENABLED := 0
+# Tests and go generate run Go, too.
+export PATH := $(PATH):$(patsubst %/,%,$(dir $(GO))):/usr/sbin:/sbin
 
 # The tests that change interfaces run as root; the compiling stays with the
 # caller, so that no file of the build cache comes to belong to root.
-ROOTEXEC := $(if $(SUDO),-exec "$(SUDO) -E")
+ROOTEXEC := $(if $(SUDO),-exec "$(SUDO) -E env PATH=$(PATH)")
 LDFLAGS  := -s -w -X github.com/xdpdemux/xdpdemux/cmd/internal/cli.Version=$(VERSION)
 
 .PHONY: help
@@ -21,16 +26,17 @@ help: ## print this list
 
 .PHONY: build
 build: ## put static binaries into bin/
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/xdpdemux
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/xdpdemux
 
 .PHONY: demo
 demo: deps-demo build ## a veth NIC, three containers, live traffic; ends with Ctrl-C
 	$(SUDO) bin/xdpdemux demo
 
 .PHONY: test
-test: deps-test ## every test, also those that need root, in namespaces of their own
-	$(GO) test -count=1 -p 1 -timeout 20m $(ROOTEXEC) $$($(GO) list ./... | grep -v /internal/e2e$$)
-	.ci/patient $(GO) test -count=1 -timeout 20m $(ROOTEXEC) ./cmd/internal/e2e
+test: export XDPDEMUX_TEST_BINARY := $(CURDIR)/bin/xdpdemux
+test: deps-test build ## every test, also those that need root, in namespaces of their own
+	.ci/patient $(GO) test -count=1 -p 1 -timeout 5m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
+	.ci/patient $(GO) test -count=1 -timeout 15m $(ROOTEXEC) -- ./cmd/internal/e2e
 
 .PHONY: check
 check: deps-check ## formatting, vet, the race detector without root, and whether the eBPF objects are those of their source
@@ -39,7 +45,8 @@ check: deps-check ## formatting, vet, the race detector without root, and whethe
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	$(MAKE) --no-print-directory check-bpf
-	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m $(RACED)
+	.ci/patient_test
+	CGO_ENABLED=1 .ci/patient $(GO) test -race -count=1 -timeout 5m -- $(RACED)
 
 # Where several threads share memory by rules of their own.
 RACED := ./demux/... ./queues/inproc ./cmd/internal/control ./cmd/internal/state ./cmd/internal/neighbour ./cmd/internal/epoll
@@ -76,4 +83,4 @@ deps-test: deps-demo
 	  nft:nftables fping:fping sysctl:procps python3:python3 git:git
 deps-check:
 	@.ci/need clang:clang llvm-strip:llvm /usr/include/bpf/bpf_helpers.h:libbpf-dev git:git \
-	  gcc:gcc /usr/include/stdlib.h:libc6-dev
+	  gcc:gcc /usr/include/stdlib.h:libc6-dev python3:python3 curl:curl

@@ -10,7 +10,7 @@ func TestOwnerPID(t *testing.T) {
 		"xdt-123-0-host": 123, "xdt-7-11-wire": 7, "xdt-7-1-c1000": 7,
 		"xdt-7-1-c": 0, "xdt-7-1-cx": 0, "xdt-7-1-h": 0, "xdt-7-x-host": 0, "xdt-7-host": 0, "xdt-7-1-host-2": 0,
 		"xdt-123": 0, "xdt--1-host": 0, "xdt-0-0-host": 0, "xdt-abc-0-host": 0, "eth0": 0, "xdt-12x-0-host": 0,
-		"other-7-0-host": 0, "": 0,
+		"other-7-0-host": 0, "": 0, "xdpdemux-demo-9-web": 9, "xdpdemux-demo-x-web": 0, "xdpdemux-demo-9": 0, "xdpdemux-other-9-web": 0,
 	} {
 		got, ok := ownerPID(name)
 		if ok != (want != 0) || (ok && got != want) {

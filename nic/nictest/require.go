@@ -16,24 +16,27 @@ func RequireRoot(t testing.TB) {
 }
 
 // Require skips the test when one of the programs is missing and names the
-// Debian package that has it. With CI=true in the environment a missing
-// program fails the test instead, so that CI never passes by skipping.
+// Debian package that has it; in CI that is a failure, see Missing.
 func Require(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
-			missing(t, p)
+			Missing(t, "the program "+p+": apt-get install "+debianPackage(p))
 		}
 	}
 }
 
-func missing(t testing.TB, program string) {
+// Missing ends a test that needs something that this machine lacks, such as a
+// program or a kernel feature, and what says what that is. The test is skipped;
+// with CI=true in the environment, as .ci/run sets it, it fails instead, for the
+// machine of CI has all that is needed and must never pass by skipping.
+func Missing(t testing.TB, what string) {
 	t.Helper()
 	report := t.Skipf
 	if os.Getenv("CI") == "true" {
 		report = t.Fatalf
 	}
-	report("needs the program %s: apt-get install %s", program, debianPackage(program))
+	report("needs %s", what)
 }
 
 // debianPackage is the package of Debian 12 that holds a program.

@@ -14,8 +14,9 @@ import (
 const prefix = "xdt-"
 
 // RemoveStale removes what tests left behind that were killed: every namespace
-// named xdt-PID-N-ROLE whose process PID is gone, and the processes that still live
-// in it, which only that test can have started. New calls it; a package's
+// named xdt-PID-N-ROLE, and of the program's own demonstration
+// xdpdemux-demo-PID-ROLE, whose process PID is gone, and the processes that still
+// live in it, which only that one can have started. New calls it; a package's
 // TestMain may too.
 func RemoveStale() {
 	entries, err := os.ReadDir(runDir)
@@ -31,10 +32,14 @@ func RemoveStale() {
 	removeAll(stale)
 }
 
-// ownerPID reads the PID out of xdt-PID-N-ROLE. Other names that begin alike
-// are somebody else's.
+// ownerPID reads the PID out of xdt-PID-N-ROLE or xdpdemux-demo-PID-ROLE. Other
+// names that begin alike are somebody else's.
 func ownerPID(name string) (int, bool) {
 	parts := strings.Split(name, "-")
+	if len(parts) == 4 && parts[0] == "xdpdemux" && parts[1] == "demo" {
+		pid, err := strconv.Atoi(parts[2])
+		return pid, err == nil && pid > 0
+	}
 	if len(parts) != 4 || parts[0]+"-" != prefix || !isRole(parts[3]) {
 		return 0, false
 	}

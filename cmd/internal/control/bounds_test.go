@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
+	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
 
 func TestReadersOnlyRead(t *testing.T) {
@@ -65,9 +66,7 @@ func TestRealCredentials(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs CAP_SETUID to become another user")
 	}
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("needs curl")
-	}
+	nictest.Require(t, "curl")
 	dir, err := os.MkdirTemp("", "xdt-control")
 	must(t, err)
 	defer os.RemoveAll(dir)

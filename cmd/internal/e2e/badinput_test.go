@@ -107,7 +107,7 @@ func TestAttachIsRefused(t *testing.T) {
 func TestBridgeMemberIsRefused(t *testing.T) {
 	m := newMachine(t, nictest.Config{})
 	if out, err := m.Host.Try("ip", "link", "add", "br0", "type", "bridge"); err != nil {
-		t.Skipf("needs a kernel with bridges (CONFIG_BRIDGE): %s", out)
+		nictest.Missing(t, "a kernel with bridges (CONFIG_BRIDGE): "+out)
 	}
 	m.Host.Run(t, "ip", "link", "set", m.NIC, "master", "br0")
 	before := m.snapshot()

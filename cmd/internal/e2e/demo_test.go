@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +45,7 @@ func demoOutput(t *testing.T, midway func(*os.Process) error) string {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the demo ended with %v:\n%s", err, said())
 	}
-	left, err := filepath.Glob("/run/netns/xdpdemux-demo-*")
+	left, err := filepath.Glob(fmt.Sprintf("/run/netns/xdpdemux-demo-%d-*", cmd.Process.Pid))
 	if err != nil || len(left) != 0 {
 		t.Errorf("namespaces left: %v, %v", left, err)
 	}

@@ -16,20 +16,24 @@ import (
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
 
-// binary is the program under test, built once by TestMain.
-var binary string
+// binary is the program under test: XDPDEMUX_TEST_BINARY if that is set, as make
+// test does, or else built once by TestMain.
+var binary = os.Getenv("XDPDEMUX_TEST_BINARY")
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
+		nictest.RemoveStale()
+		if binary != "" {
+			return m.Run()
+		}
 		dir, err := os.MkdirTemp("", "xdpdemux-e2e-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		nictest.RemoveStale()
 		binary = filepath.Join(dir, "xdpdemux")
-		build := exec.Command("go", "build", "-o", binary, "github.com/xdpdemux/xdpdemux/cmd/xdpdemux")
+		build := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "github.com/xdpdemux/xdpdemux/cmd/xdpdemux")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "building xdpdemux: %v\n%s", err, out)
