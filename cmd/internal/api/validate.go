@@ -38,7 +38,7 @@ func (p *PortSpec) Validate() error {
 		return err
 	}
 	for _, check := range []func() error{p.checkKind, p.checkMAC, p.checkVLAN,
-		p.checkAddresses, p.checkPrefixes, p.checkGateways, p.checkSizes, p.checkPlace} {
+		p.checkAddresses, p.checkPrefixes, p.checkGateways, p.checkSizes, p.checkPlace, p.checkMemif} {
 		if err := check(); err != nil {
 			return InPort(p.Name, err)
 		}
@@ -106,8 +106,8 @@ func illegalInIfName(r rune) bool {
 }
 
 func (p *PortSpec) checkKind() error {
-	if p.Kind != "" && p.Kind != KindTAP {
-		return usage("use tap", "kind %q: there is no such kind of queue", p.Kind)
+	if p.Kind != "" && p.Kind != KindTAP && p.Kind != KindMemif {
+		return usage("use tap or memif", "kind %q: there is no such kind of queue", p.Kind)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (p *PortSpec) checkPlace() error {
 	if p.IfName != "" {
 		return ValidateIfName(p.IfName)
 	}
-	if p.NetNS == "" {
+	if p.NetNS == "" && p.Kind != KindMemif {
 		return usage("name the container's netns, or an interface name for the daemon's own",
 			"interface: neither netns nor ifname is given")
 	}

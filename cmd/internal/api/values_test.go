@@ -127,7 +127,11 @@ func TestWithDefaults(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	m := api.PortSpec{Name: "m"}.WithDefaults()
-	if m.IfName != "" {
+	if m.IfName != "" || m.MemifSpec != (api.MemifSpec{}) {
+		t.Errorf("%+v", m)
+	}
+	m = validMemif().WithDefaults()
+	if m.IfName != "" || m.Rings != 1 || m.RingSize != 1024 || m.BufferSize != 2048 || !m.Equal(validMemif()) {
 		t.Errorf("%+v", m)
 	}
 	if !valid().Equal(p) {

@@ -16,8 +16,8 @@ import (
 
 const applyLong = `Apply makes the ports what a file says: it adds those that are missing, changes
 those that differ without losing a frame of them, and removes all others. A port
-whose interface itself must change (kind, MAC, VLAN, netns or name) is removed and
-made anew. A second time it does nothing.
+whose interface itself must change (kind, MAC, VLAN, netns or name, and all that
+only memif has) is removed and made anew. A second time it does nothing.
 
 The file is TOML, or JSON as the control socket takes it ({"ports": […]}). A key
 has the name of the flag of add, with _ for -; ips, prefixes and gateways may be
@@ -28,6 +28,13 @@ written for ip, prefix and gateway, and take a list:
   ip      = ["10.0.0.5/24", "2001:db8::5/64"]
   gateway = "10.0.0.1"
   netns   = "web1"
+
+  [[port]]
+  name        = "fast1"
+  kind        = "memif"
+  ip          = "10.0.0.6/24"
+  uid         = 65534
+  secret_file = "/etc/xdpdemux/fast1.secret"
 
 Everything is checked before anything is done.`
 
@@ -71,7 +78,7 @@ func (a *app) readPorts(file string) ([]api.PortSpec, error) {
 	if file == "-" {
 		file = "standard input"
 	}
-	return config.ReadPorts(file, data)
+	return config.ReadPorts(file, data, a.env.ReadFile)
 }
 
 func (a *app) readInput(file string) ([]byte, error) {

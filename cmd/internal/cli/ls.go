@@ -28,10 +28,10 @@ func (a *app) ls() *cobra.Command {
 }
 
 func portTable(w io.Writer, ports []api.Port) {
-	rows := [][]string{{"NAME", "KIND", "IDENTITY", "NETNS", "INTERFACE", "STATE"}}
+	rows := [][]string{{"NAME", "KIND", "IDENTITY", "NETNS", "INTERFACE", "STATE", "PEER"}}
 	for i := range ports {
 		p := &ports[i]
-		rows = append(rows, []string{p.Name, p.Kind, identity(p), dash(p.NetNS), dash(p.IfName), stateOf(p)})
+		rows = append(rows, []string{p.Name, p.Kind, identity(p), dash(p.NetNS), dash(p.IfName), stateOf(p), peer(p)})
 	}
 	columns(w, rows)
 }
@@ -59,6 +59,28 @@ func identity(p *api.Port) string {
 		s = fmt.Sprintf("VLAN %d %s", p.VLAN, s)
 	}
 	return s
+}
+
+// peer says who is at the other end of a port that has a socket.
+func peer(p *api.Port) string {
+	switch c := p.Client; {
+	case c != nil:
+		return fmt.Sprintf("%s, pid %d, uid %d, %s of %d, %s", c.Name, c.PID, c.UID,
+			plural(c.Rings, "ring"), c.RingSize, plural(c.Regions, "region"))
+	case p.Endpoint == nil:
+		return "-"
+	case p.LastDisconnect != "":
+		return fmt.Sprintf("nobody (%s)", p.LastDisconnect)
+	}
+	return "nobody"
+}
+
+// socket is the place of an endpoint as people write it.
+func socket(e *api.Endpoint) string {
+	if e.Abstract {
+		return "@" + e.SocketPath
+	}
+	return e.SocketPath
 }
 
 func stateOf(p *api.Port) string {

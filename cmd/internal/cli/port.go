@@ -33,7 +33,14 @@ An --ip is an address with the length of its on-link prefix: the container owns
 that one address, and its interface bears it. A --prefix is owned whole, every
 address of it, and configured nowhere: for a container that routes. --ip refuses
 the address of a network, such as 10.1.0.0/24; say --prefix 10.1.0.0/24 if that
-is meant.`
+is meant.
+
+With --kind tap, the default, the container gets an interface in its netns. With
+--kind memif it needs none: a program in it opens the socket whose path add
+prints, and shares memory with the daemon (memif 2.0: DPDK, VPP, libmemif, Go). Its
+directory is RUN_DIR/NIC/NAME: mount that into the container, writable, and give
+it to the program's user with --uid and --gid. With -o json, "endpoint" is all
+that the program needs to configure itself.`
 
 func (a *app) add() *cobra.Command {
 	var e config.Entry
@@ -43,11 +50,12 @@ func (a *app) add() *cobra.Command {
 		Short: "Add a container",
 		Long:  addLong,
 		Example: `  xdpdemux add web1 --ip 10.0.0.5/24,2001:db8::5/64 --gateway 10.0.0.1 --netns web1
-  xdpdemux add vm7 --ip 10.0.0.7/24 --mac 02:00:00:00:00:07 --vlan 20 --netns 4711 --ifname eth1`,
+  xdpdemux add vm7 --ip 10.0.0.7/24 --mac 02:00:00:00:00:07 --vlan 20 --netns 4711 --ifname eth1
+  xdpdemux add fast1 --ip 10.0.0.8/24 --kind memif --uid 65534 --gid 65534 --rings 2`,
 		Args: exactly(1, "the name of the port"),
 		PreRunE: func(cmd *cobra.Command, args []string) (err error) {
 			e.Name = args[0]
-			spec, err = typed(cmd, &e)
+			spec, err = a.typed(cmd, &e)
 			return err
 		},
 		RunE: a.ask(func(ctx context.Context, c *control.Client, _ []string) error {
@@ -62,15 +70,29 @@ func (a *app) add() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&e.MAC, "mac", "", "own `MAC` address (default: share the NIC's)")
 	f.IntVar(&e.VLAN, "vlan", 0, "VLAN `identifier` on the wire, 1 to 4094 (default: untagged)")
-	f.StringVar(&e.Kind, "kind", api.KindTAP, "`kind` of queue: tap")
+	f.StringVar(&e.Kind, "kind", api.KindTAP, "`kind` of queue: tap or memif")
 	f.StringVar(&e.NetNS, "netns", "", "network namespace: a `path`, a PID or a name under /run/netns")
 	f.StringVar(&e.IfName, "ifname", "", "`name` of the interface in the netns (default eth0)")
-	a.complete(cmd, "kind", words(api.KindTAP))
+	a.complete(cmd, "kind", words(api.KindTAP, api.KindMemif))
+	memifFlags(cmd, &e)
 	return a.asks(cmd)
 }
 
+// memifFlags are those of add that only kind memif has.
+func memifFlags(cmd *cobra.Command, e *config.Entry) {
+	f := cmd.Flags()
+	f.IntVar(&e.Rings, "rings", 0, "memif: `number` of rings in each direction, at most one a worker (default 1)")
+	f.IntVar(&e.RingSize, "ring-size", 0, "memif: the most `slots` of a ring, a power of two (default 1024)")
+	f.IntVar(&e.BufferSize, "buffer-size", 0, "memif: `bytes` of memory that the client may bring for each slot (default 2048)")
+	f.StringVar(&e.SecretFile, "secret-file", "", "memif: `file` with the secret that the client must say, up to 23 bytes")
+	f.IntVar(&e.UID, "uid", 0, "memif: `number` of the user who may open the socket (default: the daemon's)")
+	f.IntVar(&e.GID, "gid", 0, "memif: `number` of the group that may (default: the daemon's)")
+	f.StringVar(&e.Abstract, "abstract", "", "memif: `name` of an abstract socket in the daemon's netns, in place of a path")
+	f.BoolVar(&e.AllowUnsealed, "allow-unsealed", false, "memif: let the client bring memory that it could cut short, as DPDK's zero-copy does")
+}
+
 // typed reads the flags of add before the daemon is asked anything.
-func typed(cmd *cobra.Command, e *config.Entry) (api.PortSpec, error) {
+func (a *app) typed(cmd *cobra.Command, e *config.Entry) (api.PortSpec, error) {
 	if cmd.Flags().Changed("vlan") && e.VLAN == 0 {
 		return api.PortSpec{}, usage("give 1 to 4094, or leave --vlan out for untagged frames", "port %s: VLAN 0: it is out of range", e.Name)
 	}
@@ -80,6 +102,9 @@ func typed(cmd *cobra.Command, e *config.Entry) (api.PortSpec, error) {
 			return api.PortSpec{}, err
 		}
 		e.NetNS = path
+	}
+	if err := e.ReadSecret(a.env.ReadFile); err != nil {
+		return api.PortSpec{}, err
 	}
 	spec, err := e.Spec()
 	if err != nil {
@@ -92,6 +117,9 @@ func portLines(ports []api.Port) func(io.Writer) {
 	return func(w io.Writer) {
 		for i := range ports {
 			fmt.Fprintf(w, "port %s: %s: %s\n", ports[i].Name, stateOf(&ports[i]), identity(&ports[i]))
+			if e := ports[i].Endpoint; e != nil {
+				fmt.Fprintf(w, "socket: %s\n", socket(e))
+			}
 		}
 	}
 }
@@ -104,8 +132,8 @@ func (a *app) set() *cobra.Command {
 		Short: "Change a container's addresses, MTU, depth or policy",
 		Long: `Set changes a port without losing a frame of it. What is not named stays; a list
 that is named replaces the old one, and --gateway "" empties it. What makes the
-interface itself (kind, MAC, VLAN, netns, name) cannot be set: del and add the
-port for that.
+interface itself (kind, MAC, VLAN, netns, name, and all that only memif has) cannot
+be set: del and add the port for that.
 A new depth is the exception: while the kernel changes it, for some microseconds,
 what the container itself sends is dropped and counted by its interface.`,
 		Example: `  xdpdemux set web1 --ip 10.0.0.5/24,10.0.0.6/24

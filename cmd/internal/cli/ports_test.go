@@ -30,6 +30,37 @@ func TestAddShowsThePort(t *testing.T) {
 	s.fails(t, ExitFailed, "port web1: the name is taken", "add", "web1", "--ip", "10.0.0.9/24", "--netns", "x")
 }
 
+// What add shows of a port of kind memif is enough to connect to it, and never
+// the secret.
+func TestAddMemif(t *testing.T) {
+	s := newShell(t)
+	s.daemon(t, "eth0")
+	s.files["key"] = "s3cret\n"
+	const printed = "port fast: ready: 10.0.0.5/24\nsocket: /run/eth0/fast/memif.sock\n"
+	if out := s.ok(t, "add", "fast", "--kind", "memif", "--ip", "10.0.0.5/24", "--secret-file", "key"); out != printed {
+		t.Error(out)
+	}
+	var list api.PortList
+	out := s.ok(t, "add", "two", "--kind", "memif", "--ip", "10.0.0.6/24", "--rings", "2", "--ring-size", "512", "--buffer-size", "4096",
+		"--secret-file", "key", "--uid", "7", "--gid", "8", "--allow-unsealed", "-o", "json")
+	strict(t, out, &list)
+	want := api.MemifSpec{Rings: 2, RingSize: 512, BufferSize: 4096, UID: 7, GID: 8, AllowUnsealed: true}
+	if p := list.Ports[0]; p.MemifSpec != want || !p.Endpoint.SecretRequired || strings.Contains(out, "s3cret") {
+		t.Error(out)
+	}
+	for want, args := range map[string][]string{
+		"port a: secret: open nokey":                  {"--kind", "memif", "--secret-file", "nokey"},
+		"port a: rings: only a port of kind memif":    {"--rings", "1", "--netns", "a"},
+		"port a: ring size 1000: it is no power":      {"--kind", "memif", "--ring-size", "1000"},
+		"port a: netns: a port of kind memif has no":  {"--kind", "memif", "--netns", "a"},
+		"port a: uid: an abstract socket has no own":  {"--kind", "memif", "--abstract", "x", "--uid", "1"},
+		"port a: depth: a port of kind memif has rin": {"--kind", "memif", "--depth", "64"},
+	} {
+		s.fails(t, ExitUsage, want, append([]string{"add", "a", "--ip", "10.0.0.9/24"}, args...)...)
+	}
+	s.fails(t, ExitUsage, "depth: a port of kind memif has rings", "set", "fast", "--depth", "64")
+}
+
 // A relative path means the caller's directory, which the daemon does not know.
 func TestNetNSPathIsMadeWhole(t *testing.T) {
 	s := newShell(t)
@@ -144,15 +175,33 @@ func TestApplyThousands(t *testing.T) {
 
 func TestLs(t *testing.T) {
 	s := newShell(t)
-	s.daemon(t, "eth0")
+	s.daemon(t, "eth0").Clients = map[string]*api.MemifClient{"fast": {Name: "DPDK 22.11.11", PID: 4711, UID: 65534, Rings: 2, RingSize: 512, Regions: 1}}
+	s.ok(t, "add", "fast", "--kind", "memif", "--ip", "10.0.0.20/24")
 	s.ok(t, "add", "web1", "--ip", "10.0.0.5/24,2001:db8::5/64", "--netns", "web1")
 	s.ok(t, "add", "a-longer-name", "--ip", "10.0.0.6/24,10.0.0.7/24,10.0.0.8/24,10.0.0.9/24,10.0.0.10/24", "--netns", "/proc/7/ns/net", "--ifname", "x")
 	s.ok(t, "add", "vm7", "--ip", "10.0.0.17/24", "--prefix", "10.1.0.0/24", "--mac", "02:00:00:00:00:07", "--vlan", "20", "--ifname", "tap7")
 	golden(t, "testdata/ls.golden", s.ok(t, "ls"), *update)
 	var list api.PortList
 	strict(t, s.ok(t, "ls", "-o", "json"), &list)
-	if len(list.Ports) != 3 || list.Ports[0].Name != "a-longer-name" || list.Ports[1].VLAN != 20 {
+	if len(list.Ports) != 4 || list.Ports[0].Name != "a-longer-name" || list.Ports[2].VLAN != 20 || list.Ports[1].Client.PID != 4711 {
 		t.Errorf("%+v", list)
+	}
+}
+
+func TestPeer(t *testing.T) {
+	for want, p := range map[string]api.Port{
+		"-":                   {},
+		"nobody":              {Endpoint: &api.Endpoint{}},
+		"nobody (it hung up)": {Endpoint: &api.Endpoint{}, LastDisconnect: "it hung up"},
+		"x, pid 1, uid 2, 1 ring of 64, 2 regions": {Endpoint: &api.Endpoint{}, LastDisconnect: "it hung up",
+			Client: &api.MemifClient{Name: "x", PID: 1, UID: 2, Rings: 1, RingSize: 64, Regions: 2}},
+	} {
+		if got := peer(&p); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := socket(&api.Endpoint{SocketPath: "a", Abstract: true}); got != "@a" {
+		t.Error(got)
 	}
 }
 

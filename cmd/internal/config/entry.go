@@ -3,6 +3,7 @@ package config
 import (
 	"math"
 	"net/netip"
+	"strings"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 )
@@ -22,13 +23,43 @@ type Entry struct {
 	Depth         int      `json:"depth"`
 	Gateways      []string `json:"gateways"`
 	NoSourceCheck bool     `json:"no_source_check"`
+	Rings         int      `json:"rings"`
+	RingSize      int      `json:"ring_size"`
+	BufferSize    int      `json:"buffer_size"`
+	Secret        string   `json:"secret"`
+	SecretFile    string   `json:"secret_file"` // see ReadSecret
+	UID           int      `json:"uid"`
+	GID           int      `json:"gid"`
+	Abstract      string   `json:"abstract"`
+	AllowUnsealed bool     `json:"allow_unsealed"`
+}
+
+// ReadSecret puts what SecretFile holds, without a newline at its end, in the
+// place of Secret. Without SecretFile it does nothing.
+func (e *Entry) ReadSecret(read func(path string) ([]byte, error)) error {
+	switch {
+	case e.SecretFile == "":
+		return nil
+	case e.Secret != "":
+		return api.InPort(e.Name, usage("leave one of the two out", "secret: it is given, and a file of it as well"))
+	}
+	data, err := read(e.SecretFile)
+	if err != nil {
+		return api.InPort(e.Name, usage("name a file that can be read", "secret: %w", err))
+	}
+	if e.Secret = strings.TrimSuffix(string(data), "\n"); e.Secret == "" {
+		return api.InPort(e.Name, usage("write the secret into it, or leave it out", "secret: %s is empty", e.SecretFile))
+	}
+	return nil
 }
 
 // Spec reads the entry. What is no address and no number that could be one is
 // an *api.Error of CodeUsage that names the port; the spec is not validated.
 func (e *Entry) Spec() (api.PortSpec, error) {
 	spec := api.PortSpec{Name: e.Name, Kind: e.Kind, NetNS: e.NetNS, IfName: e.IfName,
-		MTU: e.MTU, Depth: e.Depth, NoSourceCheck: e.NoSourceCheck}
+		MTU: e.MTU, Depth: e.Depth, NoSourceCheck: e.NoSourceCheck,
+		MemifSpec: api.MemifSpec{Rings: e.Rings, RingSize: e.RingSize, BufferSize: e.BufferSize, Secret: e.Secret,
+			UID: e.UID, GID: e.GID, Abstract: e.Abstract, AllowUnsealed: e.AllowUnsealed}}
 	if err := e.parse(&spec); err != nil {
 		return spec, api.InPort(e.Name, err)
 	}

@@ -18,18 +18,19 @@ import (
 // and all against each other. The file is TOML with a table [[port]] for each,
 // or JSON as the API takes it, {"ports": […]}: JSON is what begins with a
 // brace. The keys are those of api.PortSpec; ip, prefix and gateway may stand
-// for ips, prefixes and gateways, and one string for a list of one.
+// for ips, prefixes and gateways, one string for a list of one, and secret_file
+// for secret; read is how such a file is read.
 //
 // Errors are of CodeUsage or CodeConflict and name the path, and the line or
 // the number of the entry.
-func ReadPorts(path string, data []byte) ([]api.PortSpec, error) {
+func ReadPorts(path string, data []byte, read func(string) ([]byte, error)) ([]api.PortSpec, error) {
 	tables, lines, err := portTables(path, data)
 	if err != nil {
 		return nil, err
 	}
 	set := portset.New()
 	for i, table := range tables {
-		spec, err := readPort(table)
+		spec, err := readPort(table, read)
 		if err == nil {
 			err = set.Add(spec)
 		}
@@ -135,7 +136,7 @@ func headerLines(data []byte) []int {
 	return lines
 }
 
-func readPort(table any) (api.PortSpec, error) {
+func readPort(table any, read func(string) ([]byte, error)) (api.PortSpec, error) {
 	fields, ok := table.(map[string]any)
 	if !ok {
 		return api.PortSpec{}, usage("write it as { name = …, ip = … }", "this is no table")
@@ -147,6 +148,9 @@ func readPort(table any) (api.PortSpec, error) {
 	var e Entry
 	if err := remarshal(fields, &e); err != nil {
 		return api.PortSpec{}, usage("see docs/CLI.md for the keys", "%w", err)
+	}
+	if err := e.ReadSecret(read); err != nil {
+		return api.PortSpec{}, err
 	}
 	return e.Spec()
 }

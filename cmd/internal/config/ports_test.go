@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"strings"
 	"testing"
@@ -31,20 +32,52 @@ ifname   = "eth1"
 mtu      = 9000
 depth    = 4096
 no_source_check = true
+
+[[port]]
+name        = "fast"
+kind        = "memif"
+ip          = "10.0.0.7/24"
+rings       = 2
+ring_size   = 512
+buffer_size = 4096
+secret_file = "/secret"
+uid         = 65534
+gid         = 65533
+allow_unsealed = true
+
+[[port]]
+name     = "abstract"
+kind     = "memif"
+ip       = "10.0.0.8/24"
+abstract = "of-fast"
 `
+
+// readSecret is what secret files are read with.
+func readSecret(path string) ([]byte, error) {
+	switch path {
+	case "/secret":
+		return []byte("s3cret\n"), nil
+	case "/empty":
+		return []byte("\n"), nil
+	}
+	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+}
 
 const jsonPorts = `{"ports": [
  {"name": "web1", "ips": ["10.0.0.5/24", "2001:db8::5/64"], "gateways": ["10.0.0.1"], "netns": "web1"},
  {"name": "router", "ip": "10.0.0.6/24", "prefix": "10.1.0.0/24", "mac": "02:00:00:00:00:06", "vlan": 20,
-  "netns": "/proc/7/ns/net", "ifname": "eth1", "mtu": 9000, "depth": 4096, "no_source_check": true}
+  "netns": "/proc/7/ns/net", "ifname": "eth1", "mtu": 9000, "depth": 4096, "no_source_check": true},
+ {"name": "fast", "kind": "memif", "ip": "10.0.0.7/24", "rings": 2, "ring_size": 512, "buffer_size": 4096, "secret": "s3cret",
+  "uid": 65534, "gid": 65533, "allow_unsealed": true},
+ {"name": "abstract", "kind": "memif", "ip": "10.0.0.8/24", "abstract": "of-fast"}
 ]}`
 
 func TestBothForms(t *testing.T) {
-	fromTOML, err := ReadPorts("f.toml", []byte(tomlPorts))
+	fromTOML, err := ReadPorts("f.toml", []byte(tomlPorts), readSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fromJSON, err := ReadPorts("-", []byte(jsonPorts))
+	fromJSON, err := ReadPorts("-", []byte(jsonPorts), readSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,9 +85,16 @@ func TestBothForms(t *testing.T) {
 		t.Errorf("TOML %+v\nJSON %+v", fromTOML, fromJSON)
 	}
 	router := fromTOML[1]
-	if len(fromTOML) != 2 || router.VLAN != 20 || router.MTU != 9000 || router.IfName != "eth1" || !router.NoSourceCheck ||
+	if len(fromTOML) != 4 || router.VLAN != 20 || router.MTU != 9000 || router.IfName != "eth1" || !router.NoSourceCheck ||
 		router.Prefixes[0].String() != "10.1.0.0/24" || router.MAC.String() != "02:00:00:00:00:06" || router.Depth != 4096 {
 		t.Errorf("%+v", router)
+	}
+	if fast, want := fromTOML[2], (api.MemifSpec{Rings: 2, RingSize: 512, BufferSize: 4096, Secret: "s3cret", UID: 65534, GID: 65533,
+		AllowUnsealed: true}); fast.MemifSpec != want || fast.IfName != "" {
+		t.Errorf("%+v", fast)
+	}
+	if a := fromTOML[3]; a.Abstract != "of-fast" || a.Rings != 1 || a.RingSize != 1024 || a.BufferSize != 2048 {
+		t.Errorf("%+v", a)
 	}
 	if web := fromTOML[0]; web.Kind != api.KindTAP || web.IfName != "eth0" || web.Gateways[0].String() != "10.0.0.1" {
 		t.Errorf("%+v", web)
@@ -63,7 +103,7 @@ func TestBothForms(t *testing.T) {
 
 // What the API prints as specs is a file for apply.
 func TestAPIFormIsAFile(t *testing.T) {
-	specs, err := ReadPorts("f.toml", []byte(tomlPorts))
+	specs, err := ReadPorts("f.toml", []byte(tomlPorts), readSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +111,7 @@ func TestAPIFormIsAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := ReadPorts("f.json", data)
+	back, err := ReadPorts("f.json", data, readSecret)
 	if err != nil || !reflect.DeepEqual(back, specs) {
 		t.Errorf("%v\n%+v\n%+v", err, back, specs)
 	}
@@ -114,10 +154,17 @@ func TestBadFiles(t *testing.T) {
 		"address twice":     {head + strings.NewReplacer(`name = "a"`, `name = "b"`, `netns = "a"`, `netns = "b"`).Replace(head), "f line 5: port b: 10.0.0.5/32 belongs to port a"},
 		"JSON bad entry":    {`{"ports": [{"name": "a", "ips": ["10.0.0.5/24"], "netns": "a"}, {"name": "b", "ips": ["x"]}]}`, `f entry 2: port b: address "x"`},
 		"JSON status field": {`{"ports": [{"name": "a", "state": "ready"}]}`, `f entry 1: unknown field "state"`},
-		"header in a text":  {head + "kind = \"\"\"\n[[port]]\n\"\"\"\n", "f entry 1: "},
+		"secret twice":      {head + "secret = \"a\"\nsecret_file = \"/secret\"\n", "f line 1: port a: secret: it is given, and a file of it as well"},
+		"no secret":         {head + "secret_file = \"/nowhere\"\n", "f line 1: port a: secret: open /nowhere: file does not exist"},
+		"empty secret":      {head + "secret_file = \"/empty\"\n", "secret: /empty is empty"},
+		"rings of a tap":    {head + "rings = 2\n", "f line 1: port a: rings: only a port of kind memif has it"},
+		"netns of a memif":  {head + "kind = \"memif\"\n", "f line 1: port a: netns: a port of kind memif has no interface"},
+		"abstract twice": {`{"ports": [{"name": "a", "kind": "memif", "ip": "10.0.0.5/24", "abstract": "x"}, {"name": "b", "kind": "memif", "ip": "10.0.0.6/24", "abstract": "x"}]}`,
+			"f entry 2: port b: abstract socket x belongs to port a"},
+		"header in a text": {head + "kind = \"\"\"\n[[port]]\n\"\"\"\n", "f entry 1: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := ReadPorts("f", []byte(c.text))
+			_, err := ReadPorts("f", []byte(c.text), readSecret)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("got %v, want %q", err, c.want)
 			}
@@ -133,7 +180,7 @@ func TestBadFiles(t *testing.T) {
 
 func TestNoPortsAtAll(t *testing.T) {
 	for _, text := range []string{"port = []", `{"ports": []}`} {
-		if specs, err := ReadPorts("f", []byte(text)); err != nil || len(specs) != 0 {
+		if specs, err := ReadPorts("f", []byte(text), readSecret); err != nil || len(specs) != 0 {
 			t.Errorf("%s: %v, %v", text, specs, err)
 		}
 	}
@@ -144,12 +191,12 @@ func TestThousandsOfEntries(t *testing.T) {
 	for i := range 10000 {
 		fmt.Fprintf(&b, "[[port]]\nname = \"p%d\"\nip = [\"10.%d.%d.1/16\"]\nnetns = \"n%d\"\n", i, i/256, i%256, i)
 	}
-	specs, err := ReadPorts("f", b.Bytes())
+	specs, err := ReadPorts("f", b.Bytes(), readSecret)
 	if err != nil || len(specs) != 10000 || specs[9999].Name != "p9999" {
 		t.Fatalf("%d, %v", len(specs), err)
 	}
 	b.WriteString("[[port]]\nname = \"late\"\nip = \"10.0.0.1/16\"\nnetns = \"late\"\n")
-	_, err = ReadPorts("f", b.Bytes())
+	_, err = ReadPorts("f", b.Bytes(), readSecret)
 	if err == nil || !strings.HasPrefix(err.Error(), "f line 40001: port late: ") {
 		t.Error(err)
 	}
@@ -161,7 +208,7 @@ func FuzzReadPorts(f *testing.F) {
 	f.Add([]byte("port = []"))
 	f.Add([]byte("[[port]]\nname=\"a\"\nip=1\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		specs, err := ReadPorts("f", data)
+		specs, err := ReadPorts("f", data, readSecret)
 		if err != nil {
 			if code := api.CodeOf(err); code != api.CodeUsage && code != api.CodeConflict {
 				t.Fatalf("%v has code %s", err, code)

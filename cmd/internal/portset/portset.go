@@ -13,6 +13,7 @@ import (
 type Set struct {
 	owned  *identity.Registry
 	places map[place]string
+	spoken map[string]string // abstract sockets
 	specs  []api.PortSpec
 }
 
@@ -21,7 +22,7 @@ type place struct{ netns, ifname string }
 
 // New returns an empty Set.
 func New() *Set {
-	return &Set{owned: identity.NewRegistry(), places: map[place]string{}}
+	return &Set{owned: identity.NewRegistry(), places: map[place]string{}, spoken: map[string]string{}}
 }
 
 // Add accepts a spec with its defaults, or returns an *api.Error of CodeUsage
@@ -39,10 +40,17 @@ func (s *Set) Add(spec api.PortSpec) error {
 		return api.Errorf(api.CodeConflict, "port %s: interface %s belongs to port %s in the same netns", spec.Name, spec.IfName, other).
 			WithHint("give another ifname")
 	}
+	if other, taken := s.spoken[spec.Abstract]; taken {
+		return api.Errorf(api.CodeConflict, "port %s: abstract socket %s belongs to port %s", spec.Name, spec.Abstract, other).
+			WithHint("give another abstract")
+	}
 	if err := s.owned.Claim(spec.Name, identity.Of(spec)); err != nil {
 		return err
 	}
 	s.places[where] = spec.Name
+	if spec.Abstract != "" {
+		s.spoken[spec.Abstract] = spec.Name
+	}
 	s.specs = append(s.specs, spec)
 	return nil
 }

@@ -19,6 +19,8 @@ type Service struct {
 	NIC string
 	// Counters is what Stats returns, with Ports cut to those that exist.
 	Counters api.Stats
+	// Clients are who is connected to ports of kind memif, by the port's name.
+	Clients map[string]*api.MemifClient
 	// Before is called first by every method, with its name; an error of it
 	// is the method's. nil does nothing.
 	Before func(ctx context.Context, method string) error
@@ -69,7 +71,9 @@ func (s *Service) Ports(ctx context.Context) ([]api.Port, error) {
 func (s *Service) sorted() []api.Port {
 	var ports []api.Port
 	for _, name := range slices.Sorted(maps.Keys(s.ports)) {
-		ports = append(ports, s.ports[name])
+		p := s.ports[name]
+		p.Client = s.Clients[name]
+		ports = append(ports, p)
 	}
 	return ports
 }
@@ -102,6 +106,11 @@ func (s *Service) put(spec api.PortSpec) api.Port {
 	p := api.Port{PortSpec: spec, EffectiveMAC: spec.MAC, EffectiveMTU: 1500, Slot: s.slot, Generation: 1, State: api.StateReady}
 	if spec.IPIdentity() {
 		p.EffectiveMAC = api.MAC{2, 0, 0, 0, 0, 1}
+	}
+	if spec.Kind == api.KindMemif {
+		p.Endpoint = &api.Endpoint{SocketPath: "/run/" + s.NIC + "/" + spec.Name + "/memif.sock", MAC: p.EffectiveMAC, IPs: spec.IPs,
+			MTU: 1500, Rings: spec.Rings, RingSize: spec.RingSize, BufferSize: spec.BufferSize}
+		p.Secret, p.Endpoint.SecretRequired = "", spec.Secret != ""
 	}
 	s.ports[spec.Name] = p
 	return p
