@@ -9,6 +9,7 @@ ifndef GO
 GO := $(firstword $(shell command -v go 2>/dev/null) $(wildcard /usr/local/go/bin/go /usr/lib/go/bin/go $(HOME)/go/bin/go) go)
 endif
 PREFIX  ?= /usr/local
+BENCH_RESULTS ?= bin/bench.json
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 export CGO_ENABLED := 0
@@ -22,7 +23,7 @@ LDFLAGS  := -s -w -X github.com/xdpdemux/xdpdemux/cmd/internal/cli.Version=$(VER
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## put static binaries into bin/
@@ -56,9 +57,17 @@ check-bpf: bpf
 	@if ! git diff --exit-code --stat -- '*_bpfel.o' '*_bpfeb.o' '*_bpfel.go' '*_bpfeb.go'; then \
 	  echo "the eBPF objects are not those of their source: run make bpf and commit the result"; exit 1; fi
 
-.PHONY: bench
-bench: ## benchmarks of the data path, in memory and on a veth NIC
-	$(GO) test -run '^$$' -bench . -benchtime 1s $(ROOTEXEC) ./xdp/... ./demux/... ./queues/... ./bench/...
+.PHONY: bench bench-quick bench-micro
+bench: deps-bench ## xdpdemux beside its peers, every case, some hours; kept in BENCH_RESULTS and continued there
+	$(GO) build -o bin/bench ./bench
+	$(SUDO) bin/bench -resume $(BENCH_RESULTS)
+
+bench-quick: deps-bench ## the same with the short list and short windows, under a minute
+	$(GO) build -o bin/bench ./bench
+	$(SUDO) bin/bench -quick
+
+bench-micro: ## benchmarks of the data path's pieces, in memory and on a veth NIC
+	$(GO) test -run '^$$' -bench . -benchtime 1s $(ROOTEXEC) ./xdp/... ./demux/... ./queues/...
 
 .PHONY: bpf
 bpf: deps-check ## rebuild the eBPF objects from their source
@@ -75,12 +84,14 @@ clean: ## remove what was built
 
 # ---- the Debian packages that a target needs, installed where they are missing
 
-.PHONY: deps-demo deps-test deps-check
+.PHONY: deps-demo deps-test deps-check deps-bench
 deps-demo:
 	@.ci/need ip:iproute2 ping:iputils-ping ethtool:ethtool nsenter:util-linux
 deps-test: deps-demo
 	@.ci/need arping:arping ndisc6:ndisc6 iperf3:iperf3 tcpdump:tcpdump curl:curl \
 	  nft:nftables fping:fping sysctl:procps python3:python3 git:git
+deps-bench: deps-demo
+	@.ci/need dpdk-testpmd:dpdk-dev iperf3:iperf3
 deps-check:
 	@.ci/need clang:clang llvm-strip:llvm /usr/include/bpf/bpf_helpers.h:libbpf-dev git:git \
 	  gcc:gcc /usr/include/stdlib.h:libc6-dev python3:python3 curl:curl

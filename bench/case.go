@@ -1,0 +1,67 @@
+package main
+
+import "fmt"
+
+// The directions of a case.
+const (
+	wireIn  = "wire-in"
+	wireOut = "wire-out"
+	both    = "both"
+	local   = "local"   // container to container
+	ring    = "ring"    // memif, no NIC at all
+	latency = "latency" // wire to container to wire
+	tcpIn   = "tcp-in"
+	tcpOut  = "tcp-out"
+	density = "density"
+)
+
+// testCase is one row of the matrix: what is measured, and of whom.
+type testCase struct {
+	Direction  string
+	Size       string // 64B, 512B, 1500B or IMIX, as Ethernet counts
+	Containers int
+	Zipf       bool
+	Random     bool
+	// Mpps is the offered load in millions of frames a second; 0 is as many as
+	// the generator makes.
+	Mpps float64
+	// Blocking has workers and consumers sleep when there is nothing to do, and
+	// measures what all processors spend.
+	Blocking bool
+	// Quick has the case in the short list too.
+	Quick bool
+	// Contenders are their names; Limit is the one that the others are compared to.
+	Contenders []string
+	Limit      string
+}
+
+// name is what -run selects by.
+func (c *testCase) name() string {
+	n := fmt.Sprintf("%s/%s/%d", c.Direction, c.Size, c.Containers)
+	if c.Random {
+		n += "/random"
+	}
+	if c.Zipf {
+		n += "/zipf"
+	}
+	if c.Blocking {
+		n += "/blocking"
+	}
+	if c.Mpps > 0 {
+		n += fmt.Sprintf("/%gMpps", c.Mpps)
+	}
+	return n
+}
+
+// sizes are the frames' in bytes without frame check sequence, in turn.
+func (c *testCase) sizes() []int {
+	switch c.Size {
+	case "512B":
+		return []int{512 - fcsLen}
+	case "1500B":
+		return []int{1500 - fcsLen}
+	case "IMIX":
+		return imix()
+	}
+	return []int{64 - fcsLen}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/xdpdemux/xdpdemux/nic/nictest"
+)
+
+// contender is somebody who can do what a case asks.
+type contender struct {
+	name  string
+	about string // in a line, for -list and RESULTS.md
+	// refuses says why the contender cannot do a case at all; "" if it can.
+	// Nil: it can do every case that names it.
+	refuses func(c *testCase) string
+	// perPort is about how long building and removing takes for each container.
+	perPort time.Duration
+	// open builds all that the contender needs for the case and leaves it idle.
+	open func(b *bed, c *testCase) *stage
+}
+
+// stage is a contender that is ready for a case. Each part that is nil has
+// nothing to do.
+type stage struct {
+	rig *nictest.Rig
+	t   traffic
+	gen *generator
+	// start has it take frames, stop ends that.
+	start func() error
+	stop  func() error
+	// count is what arrived where a container would read it, since ever.
+	count func() (arrivals, error)
+	meter *meter
+	// rtt sends one frame after the other and measures their way back.
+	rtt func(ctx context.Context, window time.Duration) ([]time.Duration, error)
+}
+
+// arrivals counts frames at their destination.
+type arrivals struct {
+	frames uint64 // whole, and at the right container
+	bad    uint64 // any other
+}
+
+// contenders is everybody, in the order of the tables.
+func contenders() []contender {
+	return slices.Concat(bareContenders(), switchContenders())
+}
+
+func findContender(name string) (contender, error) {
+	all := contenders()
+	i := slices.IndexFunc(all, func(c contender) bool { return c.name == name })
+	if i < 0 {
+		return contender{}, fmt.Errorf("no contender is named %q", name)
+	}
+	return all[i], nil
+}
+
+// newStage builds the rig that all contenders of a case have alike.
+func newStage(b *bed, c *testCase, byMAC bool) *stage {
+	rig := nictest.New(b, nictest.Config{NICGRO: true})
+	s := &stage{rig: rig, t: traffic{
+		sizes: c.sizes(), containers: c.Containers, zipf: c.Zipf, random: c.Random, byMAC: byMAC,
+		src: rig.Wire.MAC(b, rig.WireNIC), nic: rig.Host.MAC(b, rig.NIC),
+	}}
+	if c.Direction == wireIn {
+		s.gen = newGenerator(b, rig, s.t)
+	}
+	return s
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/xdpdemux/xdpdemux/nic/nictest"
+)
+
+// generator makes frames inside the kernel and sends them over the wire's end
+// of a rig: BPF_PROG_RUN with live frames, which needs no copy and no system
+// call per frame. The program takes the next entry of a table of targets and
+// writes the frame's head; the rest never changes.
+type generator struct {
+	wire   *nictest.NS
+	prog   *ebpf.Program
+	counts *ebpf.Map
+	frame  []byte
+}
+
+const (
+	liveFrames = 2  // BPF_F_TEST_XDP_LIVE_FRAMES of linux/bpf.h
+	xdpDrop    = 1  // XDP_DROP
+	xdpPass    = 2  // XDP_PASS
+	burst      = 64 // frames that the kernel makes at once
+	adjustTail = 65 // BPF_FUNC_xdp_adjust_tail
+)
+
+// The layout of an entry of the table of targets.
+const (
+	targetDst   = 0  // IPv4 destination, as on the wire
+	targetMAC   = 4  // the last four bytes of the destination MAC
+	targetSum   = 8  // the header's checksum, as on the wire
+	targetIndex = 10 // the container's number, as on the wire
+	targetSize  = 12 // the frame's bytes, in the order of the machine
+	targetLen   = 16
+)
+
+// newGenerator loads the program and its table for the traffic. Every frame
+// leaves by the rig's wire.
+func newGenerator(b *bed, rig *nictest.Rig, t traffic) *generator {
+	g := &generator{wire: rig.Wire, frame: t.frame(0, largest(t.sizes))}
+	order := t.order()
+	targets := oneValue(b, targetLen*len(order))
+	b.check(targets.Put(uint32(0), t.targets(order)))
+	g.counts = oneValue(b, 8)
+	var err error
+	g.prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.XDP, License: "GPL",
+		Instructions: writeAndRedirect(g, targets, len(order), rig.Wire.Index(b, rig.WireNIC), len(t.sizes) > 1),
+	})
+	b.check(err)
+	b.Cleanup(func() { g.prog.Close() })
+	return g
+}
+
+func largest(sizes []int) (most int) {
+	for _, s := range sizes {
+		most = max(most, s)
+	}
+	return most
+}
+
+// oneValue is an array of one entry, whose bytes a program reaches without a
+// call.
+func oneValue(b *bed, size int) *ebpf.Map {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: 1})
+	b.check(err)
+	b.Cleanup(func() { m.Close() })
+	return m
+}
+
+func (t traffic) targets(order []uint16) []byte {
+	table := make([]byte, 0, targetLen*len(order))
+	for n, i := range order {
+		size := t.sizes[n%len(t.sizes)]
+		f := t.frame(int(i), size)
+		e := make([]byte, targetLen)
+		copy(e[targetDst:], f[ipDstAt:ipDstAt+4])
+		copy(e[targetMAC:], f[2:6])
+		copy(e[targetSum:], f[ipSumAt:ipSumAt+2])
+		copy(e[targetIndex:], f[indexAt:indexAt+2])
+		binary.NativeEndian.PutUint16(e[targetSize:], uint16(size))
+		table = append(table, e...)
+	}
+	return table
+}
+
+// writeAndRedirect is the program. The whole head is written each time: the
+// memory of a frame is used again, with what its last receiver made of it.
+func writeAndRedirect(g *generator, targets *ebpf.Map, entries, ifindex int, mixed bool) asm.Instructions {
+	code := asm.Instructions{
+		asm.Mov.Reg(asm.R7, asm.R1),
+		asm.LoadMapValue(asm.R1, g.counts.FD(), 0),
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord),
+		asm.Mov.Reg(asm.R3, asm.R2),
+		asm.Add.Imm(asm.R3, 1),
+		asm.StoreMem(asm.R1, 0, asm.R3, asm.DWord),
+		asm.And.Imm(asm.R2, int32(entries-1)),
+		asm.Mul.Imm(asm.R2, targetLen),
+		asm.LoadMapValue(asm.R8, targets.FD(), 0),
+		asm.Add.Reg(asm.R8, asm.R2),
+	}
+	if mixed {
+		code = append(code, resize()...)
+	}
+	code = append(code,
+		asm.LoadMem(asm.R6, asm.R7, 0, asm.Word), // data
+		asm.LoadMem(asm.R2, asm.R7, 4, asm.Word), // data_end
+		asm.Mov.Reg(asm.R3, asm.R6),
+		asm.Add.Imm(asm.R3, headLen),
+		asm.JGT.Reg(asm.R3, asm.R2, "drop"))
+	code = append(code, writeHead(g.frame[:headLen])...)
+	if mixed {
+		code = append(code, writeLength(ipLenAt, ethLen)...)
+		code = append(code, writeLength(udpLenAt, udpAt)...)
+	}
+	return append(code,
+		asm.Mov.Imm(asm.R1, int32(ifindex)),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.FnRedirect.Call(),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, xdpDrop).WithSymbol("drop"),
+		asm.Return(),
+	)
+}
+
+// resize gives the frame the length that the entry in R8 says.
+func resize() asm.Instructions {
+	return asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R7, 4, asm.Word),
+		asm.LoadMem(asm.R3, asm.R7, 0, asm.Word),
+		asm.Sub.Reg(asm.R2, asm.R3), // what it has
+		asm.LoadMem(asm.R3, asm.R8, targetSize, asm.Half),
+		asm.Sub.Reg(asm.R3, asm.R2),
+		asm.Mov.Reg(asm.R1, asm.R7),
+		asm.Mov.Reg(asm.R2, asm.R3),
+		asm.BuiltinFunc(adjustTail).Call(),
+	}
+}
+
+// writeHead writes the constant bytes at R6, then what the entry in R8 says.
+func writeHead(head []byte) (code asm.Instructions) {
+	at := 0
+	for ; at+8 <= len(head); at += 8 {
+		code = append(code,
+			asm.LoadImm(asm.R1, int64(binary.NativeEndian.Uint64(head[at:])), asm.DWord),
+			asm.StoreMem(asm.R6, int16(at), asm.R1, asm.DWord))
+	}
+	copyWord := func(from, to int16, size asm.Size) {
+		code = append(code, asm.LoadMem(asm.R1, asm.R8, from, size), asm.StoreMem(asm.R6, to, asm.R1, size))
+	}
+	copyWord(targetMAC, 2, asm.Word)
+	copyWord(targetDst, ipDstAt, asm.Word)
+	copyWord(targetSum, ipSumAt, asm.Half)
+	copyWord(targetIndex, indexAt, asm.Half)
+	rest := head[at:indexAt] // the UDP checksum
+	for i := range rest {
+		code = append(code, asm.StoreImm(asm.R6, int16(at+i), int64(rest[i]), asm.Byte))
+	}
+	return code
+}
+
+// writeLength writes the entry's size less what stands before into a field.
+func writeLength(at int16, before int32) asm.Instructions {
+	return asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R8, targetSize, asm.Half),
+		asm.Sub.Imm(asm.R1, before),
+		asm.HostTo(asm.BE, asm.R1, asm.Half),
+		asm.StoreMem(asm.R6, at, asm.R1, asm.Half),
+	}
+}
+
+// sent is how many frames were made so far.
+func (g *generator) sent() (n uint64, err error) {
+	return n, g.counts.Lookup(uint32(0), &n)
+}
+
+// send makes n frames in the calling thread and returns when the last has left
+// the kernel's hands. An interrupted call makes more.
+func (g *generator) send(n int) error {
+	_, err := g.prog.Run(&ebpf.RunOptions{Data: g.frame, Repeat: uint32(n), Flags: liveFrames, BatchSize: burst})
+	if err != nil {
+		return fmt.Errorf("generating %d frames: %w", n, err)
+	}
+	return nil
+}
+
+// flood sends until ctx ends, as fast as one processor can: the generator's own,
+// which does the kernel's receive work too. mpps > 0 is a fixed load instead,
+// in bursts of a millisecond.
+func (g *generator) flood(ctx context.Context, mpps float64) error {
+	return g.wire.Do(func() error {
+		if err := pin(generatorCPU); err != nil {
+			return err
+		}
+		if mpps > 0 {
+			return g.paced(ctx, mpps)
+		}
+		for ctx.Err() == nil {
+			if err := g.send(16 << 10); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// paced follows the clock: what a late burst missed, the next one makes up for,
+// up to ten milliseconds' worth.
+func (g *generator) paced(ctx context.Context, mpps float64) error {
+	first, err := g.sent()
+	if err != nil {
+		return err
+	}
+	began, skipped := time.Now(), 0.0
+	for ; ctx.Err() == nil; time.Sleep(time.Millisecond) {
+		now, err := g.sent()
+		if err != nil {
+			return err
+		}
+		due := time.Since(began).Seconds()*mpps*1e6 - float64(now-first) - skipped
+		if limit := mpps * 1e4; due > limit {
+			skipped += due - limit
+			due = limit
+		}
+		if due >= 1 {
+			if err := g.send(int(due)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

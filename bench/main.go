@@ -1,0 +1,248 @@
+// Bench measures what a switch for many containers costs, beside what else there
+// is: frames per second, processor time, latency and memory, at 1 to 10,000
+// containers on one NIC. It builds its own NIC, a veth pair in namespaces of
+// its own, and touches nothing else.
+//
+//	go run ./bench -list
+//	go run ./bench -quick
+//	go run ./bench -run 'wire-in/64B/(1|100|1000)'
+//	go run ./bench -resume FILE [-chunk next]
+//
+// It needs root, two processors that have nothing else to do, and for some of
+// the contenders programs of other projects; what is missing is said in place of
+// the figures.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// options are the command line.
+type options struct {
+	quick, list bool
+	run         string
+	repeats     int
+	window      time.Duration
+	output      string
+	resume      string
+	chunk       string
+}
+
+// errUsage marks what is wrong with the command line.
+var errUsage = errors.New("see -help")
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err == nil && o.list:
+		err = listCases(o, stdout)
+	case err == nil:
+		err = bench(ctx, o, stdout, stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+	}
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errUsage):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func parse(args []string, stderr io.Writer) (o options, err error) {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.BoolVar(&o.quick, "quick", false, "the short list, with short windows: under a minute")
+	f.BoolVar(&o.list, "list", false, "print the cases and end")
+	f.StringVar(&o.run, "run", "", "only the cases whose whole name matches this `regexp`")
+	f.IntVar(&o.repeats, "repeats", 5, "how often each contender is measured in each case")
+	f.DurationVar(&o.window, "window", 0, "how long each time (default 1s, or 200ms with -quick)")
+	f.StringVar(&o.output, "o", "text", "`form` of the output: text or json")
+	f.StringVar(&o.resume, "resume", "", "keep the results in this `file`, and leave out the chunks that it has")
+	f.StringVar(&o.chunk, "chunk", "", "only this `chunk` of the list: a number, or next for the first that the file lacks")
+	if err := f.Parse(args); err != nil {
+		return o, errors.Join(errUsage, err)
+	}
+	if o.window == 0 {
+		o.window = time.Second
+		if o.quick {
+			o.window = 200 * time.Millisecond
+		}
+	}
+	return o, o.check(f.Args())
+}
+
+func (o *options) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("%q is no flag: %w", rest[0], errUsage)
+	case o.output != "text" && o.output != "json":
+		return fmt.Errorf("-o %s: the forms are text and json: %w", o.output, errUsage)
+	case o.repeats < 1:
+		return fmt.Errorf("-repeats %d: at least 1 is needed: %w", o.repeats, errUsage)
+	case o.window < 10*time.Millisecond:
+		return fmt.Errorf("-window %v: at least 10ms is needed: %w", o.window, errUsage)
+	case o.chunk == "next" && o.resume == "":
+		return fmt.Errorf("-chunk next needs the file of -resume: %w", errUsage)
+	}
+	return nil
+}
+
+func (o *options) settings() settings {
+	return settings{Repeats: o.repeats, WindowMs: float64(o.window) / float64(time.Millisecond), Quick: o.quick}
+}
+
+func listCases(o options, w io.Writer) error {
+	list, err := selectCases(committedCases(), o.run, o.quick)
+	if err != nil {
+		return err
+	}
+	for n, cut := range chunks(list, o.settings()) {
+		for _, c := range cut {
+			fmt.Fprintf(w, "chunk %d  %-36s %v, limit %s\n", n+1, c.name(), c.Contenders, c.Limit)
+		}
+	}
+	for _, k := range contenders() {
+		fmt.Fprintf(w, "%-16s %s\n", k.name, k.about)
+	}
+	return nil
+}
+
+// bench runs what the options select and prints what came of it.
+func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	if err := able(); err != nil {
+		return err
+	}
+	list, err := selectCases(committedCases(), o.run, o.quick)
+	if err != nil {
+		return err
+	}
+	all := results{}
+	if o.resume != "" {
+		if all, err = loadResults(o.resume); err != nil {
+			return err
+		}
+	}
+	h := readHost()
+	if err := all.continues(h, o.settings()); err != nil {
+		return err
+	}
+	all.Host, all.Settings = h, o.settings()
+	cut := chunks(list, o.settings())
+	todo, err := wanted(o, &all, len(cut))
+	if err != nil {
+		return err
+	}
+	for _, n := range todo {
+		if err := runChunk(ctx, o, &all, n, cut[n-1], stderr); err != nil {
+			return err
+		}
+	}
+	if o.output == "json" {
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", " ")
+		err = enc.Encode(all)
+	} else {
+		err = all.print(stdout)
+	}
+	return errors.Join(err, all.failures())
+}
+
+// able says in a line what this machine lacks.
+func able() error {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root to make network namespaces and load programs into the kernel: run it with sudo")
+	}
+	if n := runtime.NumCPU(); n < leastCPUs {
+		return fmt.Errorf("needs %d processors, one for the generator and one for what is measured; there is %d", leastCPUs, n)
+	}
+	return nil
+}
+
+// wanted are the numbers of the chunks to run, from 1.
+func wanted(o options, have *results, n int) (todo []int, err error) {
+	for i := 1; i <= n; i++ {
+		if !have.has(i) {
+			todo = append(todo, i)
+		}
+	}
+	switch o.chunk {
+	case "":
+		return todo, nil
+	case "next":
+		return todo[:min(1, len(todo))], nil
+	}
+	i, err := strconv.Atoi(o.chunk)
+	if err != nil || i < 1 || i > n {
+		return nil, fmt.Errorf("-chunk %s: the chunks are 1 to %d, or next: %w", o.chunk, n, errUsage)
+	}
+	if have.has(i) {
+		return nil, nil
+	}
+	return []int{i}, nil
+}
+
+// runChunk measures a chunk and keeps it, all of it or, interrupted, none.
+func runChunk(ctx context.Context, o options, all *results, n int, list []testCase, stderr io.Writer) error {
+	r := &runner{ctx: ctx, settings: o.settings(), progress: stderr}
+	c := chunk{Number: n, At: time.Now().UTC().Format(time.RFC3339)}
+	anchors := anchorCase()
+	c.Anchors = rowsOf(&anchors, n, r.run(&anchors))
+	var rows []row
+	for i := range list {
+		rows = append(rows, rowsOf(&list[i], n, r.run(&list[i]))...)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("interrupted; chunk %d is not kept", n)
+	}
+	all.add(c, rows)
+	if o.resume == "" {
+		return nil
+	}
+	return all.save(o.resume)
+}
+
+// failures is an error if a contender that should have a figure has none, or if
+// a frame came where it should not have come.
+func (r *results) failures() error {
+	n, bad := 0, uint64(0)
+	for _, row := range r.Cases {
+		if row.Failed != "" {
+			n++
+		}
+		bad += row.Bad
+	}
+	if n > 0 || bad > 0 {
+		return fmt.Errorf("%d contenders failed, %d frames were not what or where they should be", n, bad)
+	}
+	return nil
+}

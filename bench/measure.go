@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+)
+
+// sample is one window of one contender.
+type sample struct {
+	Seconds   float64 `json:"seconds"`
+	Sent      uint64  `json:"sent"`
+	Delivered uint64  `json:"delivered"`
+	Bad       uint64  `json:"bad,omitempty"`
+	// WorkerNs is the worker's time for each frame in busy breaths.
+	WorkerNs float64 `json:"worker_ns,omitempty"`
+	// CPUNs is what all processors spent, beyond the idle machine, for each
+	// delivered frame.
+	CPUNs float64 `json:"cpu_ns,omitempty"`
+	// The times of round trips, in microseconds.
+	P50Us  float64 `json:"p50_us,omitempty"`
+	P99Us  float64 `json:"p99_us,omitempty"`
+	P999Us float64 `json:"p999_us,omitempty"`
+}
+
+// The figures of a sample; NaN is one that was not measured.
+
+func (s sample) mpps() float64     { return rate(s.Delivered, s.Seconds) }
+func (s sample) sentMpps() float64 { return rate(s.Sent, s.Seconds) }
+func (s sample) workerNs() float64 { return measured(s.WorkerNs) }
+func (s sample) cpuNs() float64    { return measured(s.CPUNs) }
+func (s sample) p50() float64      { return measured(s.P50Us) }
+func (s sample) p99() float64      { return measured(s.P99Us) }
+func (s sample) p999() float64     { return measured(s.P999Us) }
+
+func measured(v float64) float64 {
+	if v == 0 {
+		return math.NaN()
+	}
+	return v
+}
+
+func rate(n uint64, seconds float64) float64 {
+	if n == 0 || seconds <= 0 {
+		return math.NaN()
+	}
+	return float64(n) / seconds / 1e6
+}
+
+// String is for the eye, while the run goes on.
+func (s sample) String() string {
+	out := fmt.Sprintf("%8.3f Mpps of %.3f sent", s.mpps(), s.sentMpps())
+	if s.WorkerNs > 0 {
+		out += fmt.Sprintf(", worker %.1f ns", s.WorkerNs)
+	}
+	if s.CPUNs > 0 {
+		out += fmt.Sprintf(", all processors %.0f ns", s.CPUNs)
+	}
+	if s.P99Us > 0 {
+		out += fmt.Sprintf(", p50 %.1f µs, p99 %.1f µs", s.P50Us, s.P99Us)
+	}
+	if s.Bad > 0 {
+		out += fmt.Sprintf(", %d BAD", s.Bad)
+	}
+	return out
+}
+
+// warmUp is how much of a window runs before anything is counted.
+const warmUp = 0.25
+
+// inward measures one window of frames from the wire.
+func inward(ctx context.Context, s *stage, c *testCase, window time.Duration) (sample, error) {
+	if s.start != nil {
+		if err := s.start(); err != nil {
+			return sample{}, err
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	generating := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, c.Mpps) })
+	sleep(ctx, time.Duration(float64(window)*warmUp))
+	before, err := s.mark()
+	sleep(ctx, window)
+	after, err2 := s.mark()
+	cancel()
+	genErr := <-generating
+	if s.stop != nil {
+		if err3 := s.stop(); err2 == nil {
+			err2 = err3
+		}
+	}
+	for _, e := range []error{err, err2, genErr} {
+		if e != nil {
+			return sample{}, e
+		}
+	}
+	return after.since(before), nil
+}
+
+// mark is what all counters stood at.
+type mark struct {
+	at time.Time
+	arrivals
+	sent   uint64
+	worker reading
+}
+
+func (s *stage) mark() (m mark, err error) {
+	m.at = time.Now()
+	if m.arrivals, err = s.count(); err != nil {
+		return m, fmt.Errorf("counting what arrived: %w", err)
+	}
+	if s.meter != nil {
+		m.worker = s.meter.read()
+	}
+	if s.gen != nil {
+		m.sent, err = s.gen.sent()
+	}
+	return m, err
+}
+
+func (m mark) since(before mark) sample {
+	return sample{
+		Seconds:   m.at.Sub(before.at).Seconds(),
+		Sent:      m.sent - before.sent,
+		Delivered: m.frames - before.frames,
+		Bad:       m.bad - before.bad,
+		WorkerNs:  m.worker.perFrame(before.worker),
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// chunkLimit is how long a chunk may take by our estimate. It leaves a margin
+// below nine minutes for machines that are slower than what was estimated by.
+const chunkLimit = 7 * time.Minute
+
+// anchorCase is measured at the beginning of every chunk.
+func anchorCase() testCase {
+	return testCase{Direction: wireIn, Size: "64B", Containers: 1, Limit: nameBare, Contenders: []string{nameDrop, nameBare}}
+}
+
+// estimate is how long a case takes.
+func (c *testCase) estimate(s settings) time.Duration {
+	total := time.Duration(0)
+	for _, name := range c.Contenders {
+		k, err := findContender(name)
+		if err != nil || k.refuses != nil && k.refuses(c) != "" {
+			continue
+		}
+		one := time.Duration(float64(s.window())*(1+warmUp)) + 100*time.Millisecond
+		total += 2*time.Second + k.perPort*time.Duration(c.Containers) + time.Duration(s.Repeats)*one
+	}
+	return total
+}
+
+// chunks cuts the list, in its order, so that no chunk takes longer than the
+// limit. A case is never cut: its ratios are within it.
+func chunks(list []testCase, s settings) (cut [][]testCase) {
+	anchors := anchorCase()
+	base := anchors.estimate(s)
+	used := time.Duration(0)
+	for _, c := range list {
+		e := c.estimate(s)
+		if len(cut) == 0 || used+e > chunkLimit {
+			cut = append(cut, nil)
+			used = base
+		}
+		cut[len(cut)-1] = append(cut[len(cut)-1], c)
+		used += e
+	}
+	return cut
+}
+
+// selectCases are those whose whole name matches the pattern, and with quick
+// those of the short list only.
+func selectCases(list []testCase, pattern string, quick bool) ([]testCase, error) {
+	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	if err != nil {
+		return nil, fmt.Errorf("-run: %w", err)
+	}
+	chosen := slices.DeleteFunc(slices.Clone(list), func(c testCase) bool {
+		return quick && !c.Quick || pattern != "" && !re.MatchString(c.name())
+	})
+	if len(chosen) == 0 {
+		return nil, errors.New("-run selects no case: the pattern must match a whole name, as -list prints them")
+	}
+	return chosen, nil
+}

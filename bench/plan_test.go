@@ -1,0 +1,111 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func fullSettings() settings { return settings{Repeats: 5, WindowMs: 1000} }
+
+func TestCommittedCasesAreValid(t *testing.T) {
+	list := committedCases()
+	if len(list) == 0 || len(list) > 80 {
+		t.Errorf("the list has %d cases, not 1 to 80", len(list))
+	}
+	seen := map[string]bool{}
+	for _, c := range list {
+		if seen[c.name()] {
+			t.Errorf("%s stands twice in the list", c.name())
+		}
+		seen[c.name()] = true
+		if !slices.Contains(c.Contenders, c.Limit) {
+			t.Errorf("%s: the limit %q is none of its contenders", c.name(), c.Limit)
+		}
+		for _, name := range c.Contenders {
+			if _, err := findContender(name); err != nil {
+				t.Errorf("%s: %v", c.name(), err)
+			}
+		}
+	}
+}
+
+func TestChunksAreShortAndWhole(t *testing.T) {
+	list := committedCases()
+	anchors := anchorCase()
+	next := 0
+	for n, cut := range chunks(list, fullSettings()) {
+		total := anchors.estimate(fullSettings())
+		for _, c := range cut {
+			if c.name() != list[next].name() {
+				t.Fatalf("chunk %d has %s where %s is next", n+1, c.name(), list[next].name())
+			}
+			next++
+			total += c.estimate(fullSettings())
+		}
+		if len(cut) > 1 && total > chunkLimit {
+			t.Errorf("chunk %d takes %v, more than %v", n+1, total, chunkLimit)
+		}
+		if total > 9*time.Minute {
+			t.Errorf("chunk %d takes %v: its one case %s is too long", n+1, total, cut[0].name())
+		}
+	}
+	if next != len(list) {
+		t.Errorf("the chunks have %d of %d cases", next, len(list))
+	}
+}
+
+func TestQuickIsQuick(t *testing.T) {
+	s := settings{Repeats: 5, WindowMs: 200, Quick: true}
+	list, err := selectCases(committedCases(), "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := chunks(list, s)
+	if len(cut) != 1 {
+		t.Fatalf("the short list makes %d chunks", len(cut))
+	}
+	anchors := anchorCase()
+	total := anchors.estimate(s)
+	for _, c := range cut[0] {
+		total += c.estimate(s)
+	}
+	if total > 50*time.Second {
+		t.Errorf("the short list takes %v", total)
+	}
+}
+
+func TestSelectMatchesWholeNames(t *testing.T) {
+	list := committedCases()
+	chosen, err := selectCases(list, "wire-in/64B/(1|100|1000)", false)
+	if err != nil || len(chosen) != 3 {
+		t.Errorf("chose %d cases (%v), want 3", len(chosen), err)
+	}
+	if _, err := selectCases(list, "wire-in", false); err == nil {
+		t.Error("a part of a name selects something")
+	}
+	if _, err := selectCases(list, "(", false); err == nil {
+		t.Error("a broken pattern is accepted")
+	}
+}
+
+func TestNamesTellCasesApart(t *testing.T) {
+	base := testCase{Direction: wireIn, Size: "64B", Containers: 1000}
+	variants := []testCase{base}
+	for _, change := range []func(*testCase){
+		func(c *testCase) { c.Zipf = true }, func(c *testCase) { c.Random = true },
+		func(c *testCase) { c.Blocking = true }, func(c *testCase) { c.Mpps = 0.5 },
+		func(c *testCase) { c.Size = "IMIX" }, func(c *testCase) { c.Direction = wireOut },
+	} {
+		c := base
+		change(&c)
+		variants = append(variants, c)
+	}
+	names := map[string]bool{}
+	for _, c := range variants {
+		names[c.name()] = true
+	}
+	if len(names) != len(variants) {
+		t.Errorf("%d cases have %d names: %v", len(variants), len(names), names)
+	}
+}

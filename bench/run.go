@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"time"
+)
+
+// runner runs cases: contenders in turn, interleaved and repeated.
+type runner struct {
+	ctx      context.Context
+	settings settings
+	progress io.Writer
+}
+
+// outcome is what became of one contender in one case.
+type outcome struct {
+	contender string
+	na        string // it cannot
+	failed    string // it should, and did not
+	samples   []sample
+}
+
+// window is how long is measured at a time.
+func (s settings) window() time.Duration {
+	return time.Duration(s.WindowMs * float64(time.Millisecond))
+}
+
+// run measures a case. All contenders are built before the first is measured,
+// so that a repeat goes through them quickly; those that are not measured are
+// idle and have no thread running.
+func (r *runner) run(c *testCase) []outcome {
+	fmt.Fprintf(r.progress, "%s: building %d contenders\n", c.name(), len(c.Contenders))
+	outcomes, entrants := r.build(c)
+	defer func() {
+		for i := len(entrants) - 1; i >= 0; i-- {
+			entrants[i].bed.close()
+		}
+	}()
+	for repeat := range r.settings.Repeats {
+		for _, e := range entrants {
+			if r.ctx.Err() != nil {
+				return outcomes
+			}
+			r.repeat(c, e, repeat)
+		}
+	}
+	for _, e := range entrants {
+		e.outcome.judge()
+	}
+	return outcomes
+}
+
+// judge fails a contender to which nothing came in any repeat.
+func (o *outcome) judge() {
+	if o.na == "" && o.failed == "" && !slices.ContainsFunc(o.samples, func(s sample) bool { return s.Delivered > 0 }) {
+		o.failed = "of all frames that were sent none arrived"
+	}
+}
+
+// entrant is a contender on its bed.
+type entrant struct {
+	bed     *bed
+	stage   *stage
+	outcome *outcome
+}
+
+func (r *runner) build(c *testCase) (outcomes []outcome, entrants []*entrant) {
+	outcomes = make([]outcome, len(c.Contenders))
+	for i, name := range c.Contenders {
+		o := &outcomes[i]
+		o.contender = name
+		k, err := findContender(name)
+		if err != nil {
+			o.failed = err.Error()
+			continue
+		}
+		if k.refuses != nil {
+			o.na = k.refuses(c)
+		}
+		if o.na != "" || r.ctx.Err() != nil {
+			continue
+		}
+		e := &entrant{bed: newBed(r.ctx, c.name()+" "+name), outcome: o}
+		entrants = append(entrants, e)
+		o.note(e.bed.do(func() { e.stage = k.open(e.bed, c) }))
+	}
+	return outcomes, entrants
+}
+
+// note puts an error where it belongs.
+func (o *outcome) note(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, errRefused):
+		o.na = err.Error()
+	default:
+		o.failed = err.Error()
+	}
+}
+
+// repeat measures one window of one contender, unless it failed before. Garbage
+// is collected before and not during a window.
+func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
+	if e.outcome.na != "" || e.outcome.failed != "" {
+		return
+	}
+	runtime.GC()
+	percent := debug.SetGCPercent(-1)
+	defer debug.SetGCPercent(percent)
+	var s sample
+	err := e.bed.do(func() {
+		var err error
+		s, err = c.measure()(e.bed.ctx, e.stage, c, r.settings.window())
+		e.bed.check(err)
+	})
+	if err != nil {
+		e.outcome.note(err)
+		fmt.Fprintf(r.progress, "  %s\n", err)
+		return
+	}
+	e.outcome.samples = append(e.outcome.samples, s)
+	fmt.Fprintf(r.progress, "  %d/%d %-16s %s\n", repeat+1, r.settings.Repeats, e.outcome.contender, s)
+}
+
+// measure is how a window of the case is done.
+func (c *testCase) measure() func(context.Context, *stage, *testCase, time.Duration) (sample, error) {
+	return inward
+}
+
+// headline is the figure that contenders are compared by.
+func (c *testCase) headline() func(sample) float64 { return sample.mpps }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"math"
+	"slices"
+)
+
+// median of values; NaN of none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	v := slices.Sorted(slices.Values(values))
+	mid := len(v) / 2
+	if len(v)%2 == 1 {
+		return v[mid]
+	}
+	return (v[mid-1] + v[mid]) / 2
+}
+
+// spread is the distance between the largest and the smallest of values, as a
+// part of their median.
+func spread(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	return (slices.Max(values) - slices.Min(values)) / math.Abs(median(values))
+}
+
+// paired does op with what two contenders had in the same repeat, minutes of
+// drift apart from the other repeats. A repeat that one of them lacks is left out.
+func paired(a, b []float64, op func(a, b float64) float64) (out []float64) {
+	for i := range min(len(a), len(b)) {
+		if known(a[i]) && known(b[i]) {
+			out = append(out, op(a[i], b[i]))
+		}
+	}
+	return out
+}
+
+// known tells a figure from one that was not measured: those are NaN.
+func known(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+func onlyKnown(values []float64) []float64 {
+	return slices.DeleteFunc(slices.Clone(values), func(v float64) bool { return !known(v) })
+}
+
+// percentile is the value below which that part of the sorted values lies.
+func percentile[T any](sorted []T, part float64) (v T) {
+	if len(sorted) == 0 {
+		return v
+	}
+	return sorted[min(int(part*float64(len(sorted))), len(sorted)-1)]
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/xdpdemux/xdpdemux/demux"
+	"github.com/xdpdemux/xdpdemux/demux/frame"
+	"github.com/xdpdemux/xdpdemux/queues/inproc"
+)
+
+func switchContenders() []contender {
+	return []contender{
+		{name: "inproc", about: "xdpdemux with in-process queues, read by a thread of the same program", open: openInproc},
+	}
+}
+
+// laneSlots is how many frames may wait for each container. With many
+// containers the memory of all is meant to stay near the processor's last cache.
+func laneSlots(containers int) int {
+	switch {
+	case containers <= 16:
+		return 1024
+	case containers <= 256:
+		return 256
+	}
+	return 64
+}
+
+// switched is a worker of the switch between a socket and lanes.
+type switched struct {
+	sw     *demux.Switch
+	socket demux.Link
+	meter  *meter
+	cancel context.CancelFunc
+	ctx    context.Context
+}
+
+// openSwitch gives the stage a switch with a port for each lane.
+func openSwitch(b *bed, s *stage, lanes []demux.Lane) *switched {
+	sw, err := demux.New(demux.Config{Workers: 1, MaxPorts: max(len(lanes), 1)})
+	b.check(err)
+	b.check(sw.SetHost(demux.HostConfig{NICMAC: s.t.nic}))
+	ports := make([]demux.PortConfig, len(lanes))
+	for i, l := range lanes {
+		ports[i] = demux.PortConfig{Name: strconv.Itoa(i), Addrs: []netip.Prefix{netip.PrefixFrom(s.t.address(i), 32)}, Lanes: []demux.Lane{l}}
+	}
+	_, err = sw.Attach(ports...)
+	b.check(err)
+	m := newMeter()
+	s.meter = m
+	return &switched{sw: sw, socket: attachSocket(b, s), meter: m}
+}
+
+func (w *switched) run() error {
+	w.meter.resume()
+	return w.sw.Run(w.ctx, 0, []demux.Link{metered{w.socket, w.meter}}, polite{w.meter})
+}
+
+// drive has the switch run from the stage's start to its stop.
+func (w *switched) drive(b *bed, s *stage) {
+	runWhileStarted(b, s, w.run, func() { w.cancel() })
+	start := s.start
+	s.start = func() error {
+		w.ctx, w.cancel = context.WithCancel(context.Background())
+		return start()
+	}
+}
+
+// openInproc delivers into queues of this program. Their reader is a thread
+// beside the worker, as the consumer of all others is.
+func openInproc(b *bed, c *testCase) *stage {
+	s := newStage(b, c, false)
+	r := &inprocReader{check: newChecker(s.t)}
+	lanes := make([]demux.Lane, c.Containers)
+	for i := range lanes {
+		q, err := inproc.Open(inproc.Config{Slots: laneSlots(c.Containers)})
+		b.check(err)
+		b.Cleanup(func() { q.Close() })
+		lanes[i] = q.Lane(0)
+		r.ends = append(r.ends, q.Endpoint(0))
+	}
+	openSwitch(b, s, lanes).drive(b, s)
+	beside(s, r.run, r.stop)
+	s.count = r.count
+	return s
+}
+
+// beside has another thread run on the worker's processor while the stage is
+// started; it ends after the worker.
+func beside(s *stage, run func() error, quit func()) {
+	start, stop := s.start, s.stop
+	var done <-chan error
+	s.start = func() error {
+		done = onCPU(workerCPU, run)
+		return start()
+	}
+	s.stop = func() error {
+		err := stop()
+		if done == nil {
+			return err
+		}
+		quit()
+		if rerr := <-done; err == nil {
+			err = rerr
+		}
+		done = nil
+		return err
+	}
+}
+
+// inprocReader drains all endpoints in turn and reads every byte.
+type inprocReader struct {
+	ends        []*inproc.Endpoint
+	check       *checker
+	frames, bad atomic.Uint64
+	stopped     atomic.Bool
+}
+
+func (r *inprocReader) run() error {
+	r.stopped.Store(false)
+	f := make([]frame.Frame, burst)
+	room := make([]byte, len(f)*inproc.DefaultMaxFrame)
+	for !r.stopped.Load() {
+		for i, e := range r.ends {
+			for r.read(i, e, f, room) == len(f) {
+			}
+		}
+		yield()
+	}
+	return nil
+}
+
+func (r *inprocReader) read(i int, e *inproc.Endpoint, f []frame.Frame, room []byte) int {
+	for j := range f {
+		f[j].Data = room[j*inproc.DefaultMaxFrame:][:inproc.DefaultMaxFrame]
+	}
+	n := e.Read(f)
+	good := uint64(0)
+	for j := range n {
+		if r.check.frame(i, f[j].Data) {
+			good++
+		}
+	}
+	if n > 0 {
+		r.frames.Add(good)
+		r.bad.Add(uint64(n) - good)
+	}
+	return n
+}
+
+func (r *inprocReader) stop() { r.stopped.Store(true) }
+
+func (r *inprocReader) count() (arrivals, error) {
+	return arrivals{r.frames.Load(), r.bad.Load()}, nil
+}
