@@ -50,7 +50,7 @@ check: deps-check ## formatting, vet, the race detector without root, and whethe
 	CGO_ENABLED=1 .ci/patient $(GO) test -race -count=1 -timeout 5m -- $(RACED)
 
 # Where several threads share memory by rules of their own.
-RACED := ./demux/... ./queues/inproc ./cmd/internal/control ./cmd/internal/state ./cmd/internal/neighbour ./cmd/internal/epoll
+RACED := ./demux/... ./queues/inproc ./queues/memif/... ./cmd/internal/control ./cmd/internal/state ./cmd/internal/neighbour ./cmd/internal/epoll
 
 .PHONY: check-bpf
 check-bpf: bpf

@@ -1,0 +1,106 @@
+package memif
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ringer rings the doorbells of one client, on a goroutine of its own, for
+// only that can write to an eventfd which the client may make block. It is
+// made when somebody first wants to be woken, and a queue has one at a time,
+// so a client can have no more than one thread of ours stand still.
+type ringer struct {
+	client *session
+	bell   chan struct{} // holds one
+	stop   chan struct{}
+	done   chan struct{}
+
+	mu  sync.Mutex // of fds, against reading a descriptor that is closed
+	fds []int      // all of the client's doorbells
+}
+
+func newRinger(x *session) *ringer {
+	r := &ringer{
+		client: x,
+		bell:   make(chan struct{}, 1),
+		stop:   make(chan struct{}),
+		done:   make(chan struct{}),
+		fds:    x.shake.doorbells(),
+	}
+	r.wake() // for what is pending already
+	go r.run()
+	return r
+}
+
+// wake never blocks.
+func (r *ringer) wake() {
+	select {
+	case r.bell <- struct{}{}:
+	default: // it has not looked yet
+	}
+}
+
+func (r *ringer) run() {
+	defer close(r.done)
+	defer r.close()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-r.bell:
+		}
+		for i := range r.client.senders {
+			if s := r.client.senders[i]; s.pending.Swap(false) {
+				ring(s.fd)
+			}
+			if c := r.client.receivers[i]; c.pending.Swap(false) {
+				ring(c.fd)
+			}
+		}
+	}
+}
+
+// ring writes to a client's eventfd. It does not block but where the client
+// makes the descriptor block, and fills it, between the two calls.
+func ring(fd int) {
+	one := [8]byte{1}
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
+	_, _ = unix.Write(fd, one[:]) // EAGAIN: it has rung 2^64-2 times unread
+}
+
+func (r *ringer) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, fd := range r.fds {
+		_ = unix.Close(fd)
+	}
+	r.fds = nil
+}
+
+// leave asks the ringer to end.
+func (r *ringer) leave() {
+	close(r.stop)
+	r.drain()
+}
+
+// drain empties the eventfds, which lets go of a write that blocks; it never
+// blocks itself.
+func (r *ringer) drain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var count [8]byte
+	for _, fd := range r.fds {
+		_, _ = unix.Preadv2(fd, [][]byte{count[:]}, -1, unix.RWF_NOWAIT)
+	}
+}
+
+// gone tells whether the ringer has ended.
+func (r *ringer) gone() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
