@@ -22,8 +22,9 @@ import (
 // net/ipv4 and net/ipv6, and of every Ethernet link the features, channels,
 // rings, coalescing and pause parameters.
 //
-// What changes by itself is left out: counters, dynamic neighbours, and the
-// remaining lifetimes of addresses and routes.
+// What changes by itself is left out: counters, dynamic neighbours, the
+// remaining lifetimes of addresses and routes, and what ip calls the namespace of
+// a peer.
 func Snapshot(t testing.TB, ns *NS) map[string]string {
 	t.Helper()
 	Require(t, "ip", "bridge", "tc", "ethtool")
@@ -102,6 +103,10 @@ func (s *snapshot) links() error {
 	list, err := s.ask("ip", "-d", "-j", "link")
 	for _, link := range list {
 		name := text(link["ifname"])
+		// How ip calls the namespace of a peer depends on all the names that there
+		// are on the machine in that moment.
+		delete(link, "link_netns")
+		delete(link, "link_netnsid")
 		for field, v := range link {
 			s.values["link "+name+" "+field] = text(v)
 		}

@@ -137,6 +137,7 @@ func (d *demo) attach(ctx context.Context) error {
 	cmd := exec.Command("nsenter", "--net="+d.path("host"), d.Program, "attach", nicName,
 		"--run-dir", runDir, "--state-dir", filepath.Join(d.dir, "state"))
 	cmd.Stdout, cmd.Stderr = indent(d.Out), indent(d.Out)
+	cmd.WaitDelay = time.Second // for its last words, should another process hold its output open
 	d.say("\n$ xdpdemux attach %s", nicName)
 	if err := cmd.Start(); err != nil {
 		return err
@@ -164,6 +165,10 @@ func (d *demo) awaitDaemon(ctx context.Context, ended chan error) error {
 	}
 }
 
+// leaveLimit is how long the daemon may take to leave: it may have to wait for the
+// kernel's lock over all interfaces, which others on a busy machine hold for long.
+const leaveLimit = 30 * time.Second
+
 // end asks the daemon to leave, as detach does, and waits for it.
 func (d *demo) end(cmd *exec.Cmd, ended chan error) error {
 	d.say("\n$ xdpdemux detach %s", nicName)
@@ -173,7 +178,7 @@ func (d *demo) end(cmd *exec.Cmd, ended chan error) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(leaveLimit):
 		return errors.Join(errors.New("the daemon does not leave"), cmd.Process.Kill())
 	}
 }

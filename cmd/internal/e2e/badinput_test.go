@@ -359,7 +359,14 @@ func TestPortIsRefused(t *testing.T) {
 	before, list := m.snapshot(), m.run("ls", "-o", "json")
 	trace := func() (all string) {
 		for _, ns := range append(slices.Clone(m.Containers), m.Host) {
-			all += ns.Run(t, "ip", "-o", "link") + ns.Run(t, "ip", "-br", "addr") + ns.Run(t, "ip", "route") + ns.Run(t, "ip", "-6", "route")
+			for _, what := range []string{"-br link", "-br addr", "-d route show table all", "-d -6 route show table all", "neigh show nud permanent", "rule", "-6 rule"} {
+				// On the other output ip complains of namespaces that are just being made.
+				out, err := ns.Command("ip", strings.Fields(what)...).Output()
+				if err != nil {
+					t.Fatal(err)
+				}
+				all += string(out)
+			}
 		}
 		return all
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"testing"
@@ -15,18 +16,18 @@ import (
 )
 
 // groupEars counts the broadcast and multicast frames that an interface
-// receives, by what they are.
+// receives, by what they are and by whose address they are about.
 type groupEars struct {
 	file *os.File
 
 	mu    sync.Mutex
 	heard counts
-	total int
+	about map[netip.Addr]int // invalid: about nobody's
 }
 
 func listenToGroups(t testing.TB, ns *nictest.NS, ifname string) *groupEars {
 	t.Helper()
-	e := &groupEars{heard: counts{}}
+	e := &groupEars{heard: counts{}, about: map[netip.Addr]int{}}
 	index := ns.Index(t, ifname)
 	if err := ns.Do(func() error { return e.open(index) }); err != nil {
 		t.Fatalf("listening on %s: %v", ifname, err)
@@ -81,8 +82,32 @@ func (e *groupEars) listen() {
 func (e *groupEars) note(frame []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.total++
 	e.heard.add(sortOf(frame), 1)
+	e.about[about(frame)]++
+}
+
+// about is whose address a frame tells of or asks with: its sender's, or what it
+// announces or probes.
+func about(frame []byte) (who netip.Addr) {
+	for _, layer := range decode(frame).Layers() {
+		switch p := layer.(type) {
+		case *layers.ARP:
+			if who, _ = netip.AddrFromSlice(p.SourceProtAddress); who.IsUnspecified() {
+				who, _ = netip.AddrFromSlice(p.DstProtAddress)
+			}
+		case *layers.IPv4:
+			who, _ = netip.AddrFromSlice(p.SrcIP.To4())
+		case *layers.IPv6:
+			who, _ = netip.AddrFromSlice(p.SrcIP)
+		case *layers.ICMPv6NeighborSolicitation:
+			if who.IsUnspecified() {
+				who, _ = netip.AddrFromSlice(p.TargetAddress)
+			}
+		case *layers.ICMPv6NeighborAdvertisement:
+			who, _ = netip.AddrFromSlice(p.TargetAddress)
+		}
+	}
+	return who
 }
 
 // sortOf is what sort of frame to a group it is.
@@ -107,26 +132,48 @@ func sortOf(frame []byte) string {
 	return sort
 }
 
-// check requires that there were not too many for so many containers.
-func (e *groupEars) check(t *testing.T) {
+// check requires that it was not told or asked too much of any one of these
+// owners, each with all its addresses, and next to nothing of anybody else.
+func (e *groupEars) check(t *testing.T, owners [][]netip.Addr) {
 	t.Helper()
-	var lost int
-	raw, err := e.file.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) {
-			stats, serr := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
-			if err = serr; err == nil {
-				lost = int(stats.Drops)
-			}
-		})
+	if lost, err := e.missed(); err != nil || lost > 0 {
+		t.Errorf("%d frames were not heard: %v", lost, err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err != nil || lost > 0 {
-		t.Errorf("%d frames were not heard: %v", lost, err)
+	t.Logf("the wire saw broadcast and multicast frames: %v", e.heard)
+	most := 0
+	for _, addrs := range owners {
+		n := 0
+		for _, a := range addrs {
+			n += e.about[a]
+			delete(e.about, a)
+		}
+		if most = max(most, n); n > groupFrames {
+			t.Errorf("the wire saw %d broadcast and multicast frames about %v", n, addrs)
+		}
 	}
-	if e.total > groupFrames*crowd {
-		t.Errorf("the wire saw %d broadcast and multicast frames of %d containers: %v", e.total, crowd, e.heard)
+	others := 0
+	for _, n := range e.about {
+		others += n
 	}
-	t.Logf("the wire saw %d broadcast and multicast frames: %v", e.total, e.heard)
+	t.Logf("at most %d about one container, %d about nobody of them", most, others)
+	if most == 0 || others > len(owners)/20 {
+		t.Errorf("%d frames about one of %d owners, %d about others: %v", most, len(owners), others, e.about)
+	}
+}
+
+// missed is how many frames the kernel had no room for.
+func (e *groupEars) missed() (lost int, err error) {
+	raw, err := e.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		var stats *unix.TpacketStats
+		if stats, err = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			lost = int(stats.Drops)
+		}
+	})
+	return lost, errors.Join(cerr, err)
 }

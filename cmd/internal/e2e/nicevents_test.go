@@ -13,15 +13,16 @@ import (
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
 
-// stream is a ping that goes on, one request each 10 ms.
+// stream is a ping that goes on, one request each 10 ms if nothing else is said.
 type stream struct {
 	what string
 	ping *nictest.Process
 }
 
-func startStream(t *testing.T, from *nictest.NS, to string) *stream {
+func startStream(t *testing.T, from *nictest.NS, to string, args ...string) *stream {
 	t.Helper()
-	return &stream{from.Name + " to " + to, from.Start(t, "ping", "-n", "-i", "0.01", "-W", "10", to)}
+	args = append(append([]string{"-n", "-i", "0.01", "-W", "10"}, args...), to)
+	return &stream{from.Name + " to " + to, from.Start(t, "ping", args...)}
 }
 
 func (s *stream) answers() int { return strings.Count(s.ping.Output(), "icmp_seq=") }

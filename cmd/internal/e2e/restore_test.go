@@ -250,45 +250,35 @@ func TestKillIsSurvived(t *testing.T) {
 	m.detach()
 }
 
+// patience is how long a connection may take over one line, with segments that
+// are sent again.
+const patience = 30 * time.Second
+
 // talk is a TCP connection over which lines go and come back.
 type talk struct {
-	what    string
-	conn    net.Conn
-	answers *bufio.Scanner
-	said    int
+	what string
+	conn net.Conn
+	in   *bufio.Scanner
+	said int
 }
 
 func startTalk(t *testing.T, client, server *nictest.NS, addr string) *talk {
 	t.Helper()
-	var listener net.Listener
-	var conn net.Conn
-	err := server.Do(func() (err error) { listener, err = net.Listen("tcp", net.JoinHostPort(addr, "0")); return err })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go serveEcho(listener)
-	err = client.Do(func() (err error) { conn, err = net.DialTimeout("tcp", listener.Addr().String(), patience); return err })
+	conn, err := listenLines(t, server, addr).call(client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	k := &talk{what: client.Name + " to " + addr, conn: conn, answers: bufio.NewScanner(conn)}
+	k := &talk{what: client.Name + " to " + addr, conn: conn, in: bufio.NewScanner(conn)}
 	k.say(t)
 	return k
 }
-
-// patience is how long a connection may take over one line, with segments that
-// are sent again.
-const patience = 30 * time.Second
 
 // say says one line, which must come back.
 func (k *talk) say(t *testing.T) {
 	t.Helper()
 	k.said++
-	line := fmt.Sprint("line ", k.said)
-	_ = k.conn.SetDeadline(time.Now().Add(patience))
-	if _, err := fmt.Fprintln(k.conn, line); err != nil || !k.answers.Scan() || k.answers.Text() != line {
-		t.Errorf("%s: %s: %v, %v, %q", k.what, line, err, k.answers.Err(), k.answers.Text())
+	if err := say(k.conn, k.in, fmt.Sprint("line ", k.said)); err != nil {
+		t.Errorf("%s: %v", k.what, err)
 	}
 }

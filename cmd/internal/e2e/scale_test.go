@@ -49,9 +49,10 @@ func TestThousandContainers(t *testing.T) {
 	pingCrowd(t, "host", m.Host, 0)
 	requireNoneLearned(t, m.Containers[:crowd])
 	innocent.ping(t)
+	owners := crowdOwners(t, m)
 	deleteCrowd(t, m)
 	once := m.requireLetGo(t, before)
-	ears.check(t)
+	ears.check(t, owners)
 
 	applyCrowd(t, m, crowdSpecs(m))
 	applyCrowd(t, m, []api.PortSpec{})
@@ -140,6 +141,18 @@ func crowdMAC(i int) (m api.MAC) {
 		m = api.MAC{2, 0x50, 0, 0, byte(i >> 8), byte(i)}
 	}
 	return m
+}
+
+// crowdOwners are the addresses of each container, the link-local one that the
+// daemon has given it among them.
+func crowdOwners(t *testing.T, m *machine) [][]netip.Addr {
+	t.Helper()
+	owners := make([][]netip.Addr, crowd)
+	for i := range owners {
+		v4, v6 := crowdIPs(i)
+		owners[i] = []netip.Addr{v4, v6, m.Containers[i].LinkLocal(t, "eth0")}
+	}
+	return owners
 }
 
 func crowdSpecs(m *machine) []api.PortSpec {
