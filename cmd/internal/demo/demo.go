@@ -137,7 +137,6 @@ func (d *demo) attach(ctx context.Context) error {
 	cmd := exec.Command("nsenter", "--net="+d.path("host"), d.Program, "attach", nicName,
 		"--run-dir", runDir, "--state-dir", filepath.Join(d.dir, "state"))
 	cmd.Stdout, cmd.Stderr = indent(d.Out), indent(d.Out)
-	cmd.WaitDelay = time.Second // for its last words, should another process hold its output open
 	d.say("\n$ xdpdemux attach %s", nicName)
 	if err := cmd.Start(); err != nil {
 		return err
