@@ -44,7 +44,7 @@ func (l *ledger) sendFromWire(t *testing.T) {
 			}
 			l.enter(c, eachClass)
 			if c.fate == "drops.too_big" {
-				l.enterErrors(t, eachClass)
+				l.enterErrors(t, "wire", eachClass)
 			}
 			l.audit(t)
 			if c.says != "" {
@@ -72,6 +72,9 @@ func (l *ledger) sendFromContainers(t *testing.T) {
 		t.Run(c.from+" "+c.name, func(t *testing.T) {
 			l.forget()
 			l.sendSlowly(t, raw[c.from], c, eachClass)
+			if c.fate == "drops.too_big" {
+				l.enterErrors(t, c.from, eachClass)
+			}
 			l.audit(t)
 			if c.says != "" {
 				l.requireHeard(t, c.says, eachClass)

@@ -53,17 +53,12 @@ func (e *groupEars) open(index int) error {
 
 // onlyGroups is a filter for frames whose destination has the group bit.
 func onlyGroups() ([]unix.SockFilter, error) {
-	raw, err := bpf.Assemble([]bpf.Instruction{
+	return assemble(
 		bpf.LoadAbsolute{Off: 0, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 1, SkipFalse: 1},
 		bpf.RetConstant{Val: 1 << 16},
 		bpf.RetConstant{Val: 0},
-	})
-	filter := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	return filter, err
+	)
 }
 
 func (e *groupEars) listen() {

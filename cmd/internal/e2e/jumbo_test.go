@@ -19,7 +19,7 @@ func TestConservationJumbo(t *testing.T) {
 			l.add(0, "a", a4+"/16,"+a6+"/64")
 			l.add(1, "b", b4+"/16,"+b6+"/64", "--mtu", "1500")
 			l.add(2, "m", m4+"/16,"+m6+"/64", "--mac", mMAC)
-			l.begin()
+			l.begin("a", "b", "m")
 			wire := openRaw(t, l.Wire, l.WireNIC)
 			inside := map[string]*rawSocket{}
 			for i, name := range []string{"a", "b", "m"} {
@@ -78,7 +78,7 @@ func (l *ledger) sendJumbo(t *testing.T, wire *rawSocket, inside map[string]*raw
 	}
 	l.enter(c, some)
 	if c.fate == "drops.too_big" {
-		l.enterErrors(t, some)
+		l.enterErrors(t, "wire", some)
 	}
 	if l.audit(t) && c.fate == "delivered" {
 		inside[c.port].requireAll(t, c.frames[0], some)
@@ -90,6 +90,9 @@ func (l *ledger) replyJumbo(t *testing.T, wire *rawSocket, inside map[string]*ra
 		inside[c.from].send(t, marked(c.frame, i))
 	}
 	l.enterFlow(c.from, c.fate, c.to, some)
+	if c.fate == "drops.too_big" {
+		l.enterErrors(t, c.from, some)
+	}
 	switch ok := l.audit(t); {
 	case ok && c.fate == "to_wire":
 		wire.requireAll(t, c.frame, some)

@@ -24,10 +24,12 @@ const (
 )
 
 // ledger is a machine at rest on which every frame is accounted for: what the
-// daemon must have counted since base stands in want, and that is all.
+// daemon, and the interfaces, must have counted since base stands in want, and
+// that is all.
 type ledger struct {
 	*machine
 	api                     *control.Client
+	eyes                    *interfaces
 	wire                    *asavieWire
 	wireMAC, nicMAC, macMAC mac
 	base, want              counts
@@ -48,7 +50,7 @@ func newLedger(t *testing.T, attach ...string) *ledger {
 	l.add(3, "v", a4+"/16,"+a6+"/64", "--vlan", fmt.Sprint(vlan))
 	l.add(4, "w", m4+"/16,"+m6+"/64", "--vlan", fmt.Sprint(vlan), "--mac", mMAC)
 	l.wire = openAsavie(l.machine, 1, l.hear)
-	l.begin()
+	l.begin("a", "b", "m", "v", "w")
 	return l
 }
 
@@ -73,28 +75,40 @@ func hush(t *testing.T, ns *nictest.NS) {
 		icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } drop; }; }`)
 }
 
-// begin opens the books when all ports are there.
-func (l *ledger) begin() {
+// begin opens the books when all ports are there; names are theirs.
+func (l *ledger) begin(names ...string) {
 	for _, ns := range append(l.Containers, l.Host) {
 		sinkUDP(l.t, ns)
 	}
-	l.api = l.client()
+	l.api, l.eyes = l.client(), l.watchInterfaces(names...)
 	l.open()
 }
 
 // open starts the books anew.
 func (l *ledger) open() {
 	l.t.Helper()
-	l.base, l.want = countsOf(atRest(l.t, l.api)), counts{}
+	atRest(l.t, l.api)
+	l.base, l.want = l.counted(l.t), counts{}
+}
+
+// counted is what the daemon has counted, and the interfaces ("seen.…").
+func (l *ledger) counted(t testing.TB) counts {
+	t.Helper()
+	c := countsOf(ask(t, l.api))
+	for name, n := range l.eyes.counted(t) {
+		c.add("seen."+name, int(n))
+	}
+	return c
 }
 
 // audit requires that the daemon soon has counted what is in the books, each
-// frame under its name, and nothing else. If not, the books begin anew.
+// frame under its name, and nothing else; and that the interfaces have seen it.
+// If not, the books begin anew.
 func (l *ledger) audit(t *testing.T) (ok bool) {
 	t.Helper()
 	diff := "never looked"
 	for end := time.Now().Add(5 * time.Second); diff != "" && time.Now().Before(end); {
-		diff = countsOf(ask(t, l.api)).minus(l.base).differs(l.want)
+		diff = l.counted(t).minus(l.base).differs(l.want)
 	}
 	if diff != "" {
 		t.Errorf("counters are not as they should be:\n%s", diff)
@@ -107,13 +121,11 @@ func (l *ledger) audit(t *testing.T) (ok bool) {
 func (l *ledger) enter(c wireCase, n int) {
 	l.want.add("kernel."+c.via, n)
 	if c.fate == "" {
+		l.want.add("seen.stack.in", n)
 		return
 	}
 	l.want.add("sockets.received", n)
 	l.enterFlow("wire", c.fate, c.port, n)
-	if c.fate == "answered" {
-		l.enterSent(n)
-	}
 }
 
 // enterFlow enters n frames of a source, what became of them, and the port that
@@ -121,11 +133,23 @@ func (l *ledger) enter(c wireCase, n int) {
 func (l *ledger) enterFlow(source, fate, port string, n int) {
 	l.want.add(source+".received", n)
 	l.want.add(source+"."+fate, n)
+	if source != "wire" {
+		l.want.add("seen."+source+".out", n)
+	}
 	switch fate {
 	case "delivered":
 		l.want.add(port+".rx", n)
+		l.want.add("seen."+port+".in", n)
+	case "to_host":
+		l.want.add("seen.host.in", n)
 	case "to_wire":
 		l.enterSent(n)
+	case "answered":
+		if source == "wire" {
+			l.enterSent(n)
+		} else {
+			l.want.add("seen."+source+".in", n)
+		}
 	case "drops.too_big":
 		l.want.add(port+".rx_drops.too_big", n)
 	}
@@ -135,16 +159,23 @@ func (l *ledger) enterFlow(source, fate, port string, n int) {
 func (l *ledger) enterSent(n int) {
 	l.want.add("wire_frames", n)
 	l.want.add("sockets.sent", n)
+	l.want.add("seen.wire.in", n)
 }
 
-// enterErrors enters the ICMP errors about n frames that were too big. Their
-// rate is limited, so there may be less, but at least one. The daemon counts
-// them last, so what it counted is taken when it rests.
-func (l *ledger) enterErrors(t *testing.T, n int) {
+// enterErrors enters the ICMP errors about n frames that were too big, which who
+// sent them has got. Their rate is limited, so there may be less, but at least
+// one. How many there were is asked of whoever got them, when the daemon rests.
+func (l *ledger) enterErrors(t *testing.T, to string, n int) {
 	t.Helper()
-	told := int(countsOf(atRest(t, l.api)).minus(l.base)["wire_frames"] - l.want["wire_frames"])
+	atRest(t, l.api)
+	got := "seen." + to + ".in"
+	told := int(l.counted(t).minus(l.base)[got] - l.want[got])
 	if told < 1 || told > n {
 		t.Errorf("%d ICMP errors about %d frames", told, n)
+	}
+	if to != "wire" {
+		l.want.add(got, told)
+		return
 	}
 	l.enterSent(told)
 	if l.wire != nil {
