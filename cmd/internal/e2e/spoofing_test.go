@@ -33,13 +33,24 @@ func (m *machine) parties(t *testing.T) map[string]party {
 	t.Helper()
 	own := m.Host.MAC(t, m.NIC)
 	all := map[string]party{
-		"wire": {"wire", m.Wire, m.WireNIC, m.Wire.MAC(t, m.WireNIC), wire4, wire6, m.Wire.LinkLocal(t, m.WireNIC).String()},
+		"wire": m.wireParty(t),
 		"host": {"host", m.Host, "xdmx0", m.Host.MAC(t, "xdmx0"), host4, host6, m.Host.LinkLocal(t, m.NIC).String()},
 		"a":    {"a", m.Containers[0], "eth0", own, a4, a6, m.Containers[0].LinkLocal(t, "eth0").String()},
 		"b":    {"b", m.Containers[1], "eth0", own, b4, b6, m.Containers[1].LinkLocal(t, "eth0").String()},
 		"m":    {"m", m.Containers[2], "eth0", m.Containers[2].MAC(t, "eth0"), m4, m6, m.Containers[2].LinkLocal(t, "eth0").String()},
 	}
 	return all
+}
+
+// wireParty is the wire's end; without IPv6, it has a link-local address of
+// nobody's.
+func (m *machine) wireParty(t *testing.T) party {
+	t.Helper()
+	p := party{"wire", m.Wire, m.WireNIC, m.Wire.MAC(t, m.WireNIC), wire4, wire6, "fe80::1"}
+	if m.Wire.Sysctl(t, "net/ipv6/conf/"+m.WireNIC+"/disable_ipv6") == "0" {
+		p.ll = m.Wire.LinkLocal(t, m.WireNIC).String()
+	}
+	return p
 }
 
 // TestSpoofing: a container whose root sends from another's address, IP or MAC,

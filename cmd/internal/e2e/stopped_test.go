@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/gopacket/layers"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -18,42 +17,82 @@ import (
 )
 
 // TestConservationWhileStopped: the daemon is stopped for a second while frames
-// of all classes come as fast as one core sends them, and a container sends too.
-// Afterwards every frame is accounted for, also those that the kernel lost
-// meanwhile, and the host's own echo replies are all there.
+// of all classes come as fast as one core sends them, one container sends, and
+// another one lies. Afterwards every frame is accounted for, also those that the
+// kernel lost meanwhile, as the interfaces have counted them; no lie has got
+// anywhere; and of the host's own traffic, pings and TCP, nothing was lost.
 func TestConservationWhileStopped(t *testing.T) {
 	for _, mode := range []string{"native", "generic"} {
 		t.Run(mode, func(t *testing.T) {
 			l := newLedger(t, "--mode", mode)
-			echo := &hostEcho{path: l.fromWire(host4)}
-			// Nobody on the wire answers for its address.
-			l.Host.Run(t, "ip", "neigh", "replace", wire4, "lladdr", fmtMAC(l.wireMAC), "dev", l.NIC, "nud", "permanent")
-			seen := hearing(echo.seen)
+			guest := newVisitor(t, l)
+			l.open()
+			var lies atomic.Int64
+			seen := hearing(func(_ int, frame []byte) []byte {
+				if isMarked(frame) {
+					lies.Add(1)
+				}
+				return guest.seen(t, frame)
+			})
 			l.wire.seen.Store(&seen)
-			load := startLoad(t, l, echo)
-			chatter := startChatter(t, l)
+			load := startLoad(t, l, guest)
+			chatter, liar := startChatter(t, l), startLiar(t, l)
 			load.runs(t, 10_000)
-			stopFor(t, l.daemon, time.Second, load)
+			guest.goesOn(t, "before the daemon stops")
+			stopFor(t, l.daemon, time.Second, func() {
+				load.runs(t, 10_000)
+				guest.goesOn(t, "while the daemon stands still")
+			})
 			load.runs(t, 10_000)
+			guest.goesOn(t, "when the daemon runs again")
 			chatter.stop(t)
+			liar.stop(t)
 			load.stop(t)
-			load.check(t, l)
-			chatter.check(t, l)
-			echo.check(t)
+			guest.leave(t, l.wire)
+			now := load.check(t, l)
+			chatter.check(t, l, now)
+			liar.check(t, now, lies.Load())
+			requireWitnessed(t, l, now)
+			guest.check(t)
 			l.detach()
 		})
 	}
 }
 
-// stopFor stops the daemon and lets the load go on meanwhile.
-func stopFor(t *testing.T, p *nictest.Process, d time.Duration, l *load) {
+// requireWitnessed requires that what the daemon has counted since the books
+// were opened is what the interfaces have seen.
+func requireWitnessed(t *testing.T, l *ledger, now counts) {
+	t.Helper()
+	seen, want := counts{}, counts{}
+	for name, n := range now {
+		if strings.HasPrefix(name, "seen.") {
+			seen.add(name, int(n))
+		}
+	}
+	for port := range l.eyes.members {
+		// What the switch answers a container itself is not counted as the port's.
+		want.add("seen."+port+".in", int(now[port+".rx"]+now[port+".answered"]))
+		want.add("seen."+port+".out", int(now[port+".received"]))
+		want.add("seen.host.in", int(now[port+".to_host"]))
+	}
+	want.add("seen.host.out", int(now["host.received"]))
+	want.add("seen.stack.in", int(now.sum("kernel.passed.")))
+	want.add("seen.stack.out", int(now["seen.stack.out"]))
+	want.add("seen.wire.in", int(now["sockets.sent"]+now["seen.stack.out"]))
+	if d := seen.differs(want); d != "" {
+		t.Errorf("the interfaces have not seen what the daemon has counted:\n%s", d)
+	}
+}
+
+// stopFor stops the daemon for so long, and until meanwhile is over.
+func stopFor(t *testing.T, p *nictest.Process, d time.Duration, meanwhile func()) {
 	t.Helper()
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	nictest.Eventually(t, "the daemon to stand still", func() bool { return strings.HasPrefix(threadState(t, p.Cmd.Process.Pid), "T") })
 	time.Sleep(d)
-	l.runs(t, 10_000)
+	meanwhile()
 	if err := p.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -70,81 +109,39 @@ func threadState(t testing.TB, pid int) string {
 	return rest
 }
 
-// hostEcho pings the host from the wire. Its requests and answers are counted
-// by sequence number.
-type hostEcho struct {
-	path
-	sent     atomic.Uint32
-	answered [1 << 16]atomic.Uint32
-}
-
-func (e *hostEcho) next(t testing.TB) []byte { return e.echoRequest(t, 1, uint16(e.sent.Add(1)-1)) }
-
-func (e *hostEcho) seen(_ int, frame []byte) []byte {
-	if icmp, ok := decode(frame).Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok && icmp.TypeCode.Type() == layers.ICMPv4TypeEchoReply {
-		e.answered[icmp.Seq].Add(1)
-	}
-	return nil
-}
-
-func (e *hostEcho) check(t *testing.T) {
-	t.Helper()
-	n := e.sent.Load()
-	lost := func() (seqs []uint32) {
-		for seq := range n {
-			if e.answered[seq].Load() != 1 {
-				seqs = append(seqs, seq)
-			}
-		}
-		return seqs
-	}
-	for end := time.Now().Add(5 * time.Second); len(lost()) > 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
-	if bad := lost(); len(bad) > 0 || n < 100 {
-		t.Errorf("of %d requests to the host these were not answered once: %v", n, bad)
-	}
-	t.Logf("%d requests to the host, all answered", n)
-}
-
-// load sends the frames of all classes in turn, with a request to the host now
-// and then, until it is told to stop.
+// load sends the frames of all classes in turn, with those of a visitor between
+// them, until it is told to stop.
 type load struct {
 	classes []wireCase
+	guest   *visitor
 	sent    []int // of each class
+	rounds  int
 	total   atomic.Int64
 	quit    chan struct{}
 	done    chan error
 }
 
-// between two requests to the host, in frames.
-const pingEvery = 200
+// visitEvery is how many frames are between two looks at the visitor.
+const visitEvery = 200
 
-func startLoad(t *testing.T, l *ledger, echo *hostEcho) *load {
-	g := &load{quit: make(chan struct{}), done: make(chan error, 1)}
-	for _, c := range l.wireCases(t) {
-		if c.fate != "answered" { // the daemon's answers would crowd the host's
-			g.classes = append(g.classes, c)
-		}
-	}
-	g.classes = append(g.classes, wireCase{name: "echo request", via: "passed.unknown"})
+func startLoad(t *testing.T, l *ledger, guest *visitor) *load {
+	g := &load{classes: l.wireCases(t), guest: guest, quit: make(chan struct{}), done: make(chan error, 1)}
 	g.sent = make([]int, len(g.classes))
-	go func() { g.done <- g.run(t, l.wire, echo) }()
+	go func() { g.done <- g.run(t, l.wire) }()
 	return g
 }
 
-func (g *load) run(t testing.TB, wire *asavieWire, echo *hostEcho) error {
-	last := len(g.classes) - 1
+func (g *load) run(t testing.TB, wire *asavieWire) error {
 	for {
 		select {
 		case <-g.quit:
 			return nil
 		default:
 		}
-		frames := [][]byte{echo.next(t)}
-		g.sent[last]++
-		for i := range pingEvery {
-			class := (i + g.sent[last]) % last
+		frames := g.guest.frames(t)
+		g.rounds++
+		for i := range visitEvery {
+			class := (i + g.rounds) % len(g.classes)
 			of := g.classes[class].frames
 			frames = append(frames, of[g.sent[class]%len(of)])
 			g.sent[class]++
@@ -172,11 +169,12 @@ func (g *load) stop(t *testing.T) {
 }
 
 // check requires that the program has counted every frame where its class
-// says, and that each that it redirected is accounted for.
-func (g *load) check(t *testing.T, l *ledger) {
+// says, and that each that it redirected is accounted for. It returns what was
+// counted since the books were opened.
+func (g *load) check(t *testing.T, l *ledger) counts {
 	t.Helper()
 	s := atRest(t, l.api)
-	now := countsOf(s).minus(l.base)
+	now := l.counted(t).minus(l.base)
 	kernel, want := counts{}, counts{}
 	for name, n := range now {
 		if strings.HasPrefix(name, "kernel.") {
@@ -186,6 +184,7 @@ func (g *load) check(t *testing.T, l *ledger) {
 	for i, c := range g.classes {
 		want.add("kernel."+c.via, g.sent[i])
 	}
+	want.add("kernel.passed.unknown", g.guest.sent())
 	if d := kernel.differs(want); d != "" {
 		t.Errorf("of %d frames the program counted others than were sent:\n%s", g.total.Load(), d)
 	}
@@ -194,6 +193,7 @@ func (g *load) check(t *testing.T, l *ledger) {
 		t.Error("the kernel lost nothing while the daemon stood still, so this proves nothing")
 	}
 	t.Logf("%d frames: %d redirected, %d of these lost in the kernel; %v", g.total.Load(), now.sum("kernel.redirected."), now["sockets.lost"], s.Wire.Drops)
+	return now
 }
 
 // chatter is a container that sends to the wire all the time.
@@ -238,21 +238,69 @@ func (c *chatter) stop(t *testing.T) {
 	<-c.done
 }
 
-// check requires that the daemon took what left the container's interface, and
-// that the interface says what it lost itself.
-func (c *chatter) check(t *testing.T, l *ledger) {
+// check requires that the daemon took what left the container's interface and
+// sent it to the wire, and that the interface says what it lost itself.
+func (c *chatter) check(t *testing.T, l *ledger, now counts) {
 	t.Helper()
-	s, now := ask(t, l.api), linkStats(t, l.Containers[0], "eth0")
-	out, lost := now.TxPackets-c.before.TxPackets, now.TxDropped-c.before.TxDropped
-	for _, p := range s.Ports {
-		if p.Name == "a" && p.Tx.Received != out+uint64(l.base["a.received"]) {
-			t.Errorf("the container's interface sent %d frames, the daemon took %d", out, int64(p.Tx.Received)-l.base["a.received"])
-		}
+	out := now["seen.a.out"]
+	lost := linkStats(t, l.Containers[0], "eth0").TxDropped - c.before.TxDropped
+	if now["a.received"] != out || now["a.to_wire"]+now["a.drops.wire_full"] != out {
+		t.Errorf("the container's interface sent %d frames, the daemon took %d, of which %d went to the wire and %d found it full",
+			out, now["a.received"], now["a.to_wire"], now["a.drops.wire_full"])
 	}
-	if out+lost < uint64(c.sent.Load()) {
+	if out == 0 || out+int64(lost) < c.sent.Load() {
 		t.Errorf("the container sent %d datagrams, its interface %d, and lost %d", c.sent.Load(), out, lost)
 	}
 	t.Logf("the container sent %d datagrams; %d left it, %d did not fit its queue", c.sent.Load(), out, lost)
+}
+
+// liar is a container whose root tells nothing but lies, all the time.
+type liar struct {
+	quit, done chan struct{}
+	told       int // read when it is done
+}
+
+func startLiar(t *testing.T, l *ledger) *liar {
+	t.Helper()
+	c := &liar{quit: make(chan struct{}), done: make(chan struct{})}
+	all := l.parties(t)
+	me, others := all["m"], []party{all["a"], all["b"], all["host"], all["wire"]}
+	lies := liesOf(t, me, others)
+	mouth := openRaw(t, l.Containers[2], "eth0")
+	go func() {
+		defer close(c.done)
+		for {
+			select {
+			case <-c.quit:
+				return
+			case <-time.After(200 * time.Microsecond): // its pace
+			}
+			if _, err := mouth.file.Write(marked(lies[c.told%len(lies)].frame, 1)); err == nil {
+				c.told++
+			}
+		}
+	}()
+	return c
+}
+
+func (c *liar) stop(t *testing.T) {
+	t.Helper()
+	close(c.quit)
+	<-c.done
+}
+
+// check requires that every lie that left the container was counted as one, and
+// that nothing else became of any.
+func (c *liar) check(t *testing.T, now counts, onTheWire int64) {
+	t.Helper()
+	out := now["seen.m.out"]
+	if now["m.drops.spoofed"] != out || now["m.received"] != out || out < int64(c.told) || c.told < 100 {
+		t.Errorf("%d lies were told, %d left the container, the daemon took %d and counted %d as spoofed", c.told, out, now["m.received"], now["m.drops.spoofed"])
+	}
+	if onTheWire > 0 {
+		t.Errorf("%d lies were heard on the wire", onTheWire)
+	}
+	t.Logf("%d lies", out)
 }
 
 func linkStats(t testing.TB, ns *nictest.NS, ifname string) (s netlink.LinkStatistics) {
