@@ -103,6 +103,35 @@ func TestAttachIsRefused(t *testing.T) {
 	_ = os.RemoveAll("/tmp/" + strings.Repeat("x", 120))
 }
 
+// TestDryRun: what attach would choose and change is printed, and nothing is
+// touched: neither NIC nor host, nor is anything written; and attach then chooses
+// that.
+func TestDryRun(t *testing.T) {
+	m := newMachine(t, nictest.Config{Queues: 2, NICGRO: true})
+	m.Host.Run(t, "ethtool", "-K", m.NIC, "rxvlan", "on")
+	before := m.snapshot()
+	dry := m.run("attach", m.NIC, "--dry-run", "--mode", "native", "--zero-copy", "off")
+	m.requireAsBefore(before)
+	for _, dir := range []string{m.runDir, m.stateDir} {
+		if _, err := os.Lstat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s was made: %v", dir, err)
+		}
+	}
+	m.attach("--mode", "native", "--zero-copy", "off")
+	for _, want := range []string{"driver veth", "XDP native", "zero-copy off", "2 queues", "host port xdmx0", "descriptors", "rx-vlan-hw-parse is switched off until detach", "nftables", "tcpdump -i " + m.NIC} {
+		for what, out := range map[string]string{"--dry-run": dry, "attach": m.daemon.Output()} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s says nothing of %q:\n%s", what, want, out)
+			}
+		}
+	}
+	if strings.Contains(dry, "ready") {
+		t.Errorf("--dry-run says that it is ready:\n%s", dry)
+	}
+	m.detach()
+	m.requireAsBefore(before)
+}
+
 // TestBridgeMemberIsRefused, by the name of its bridge.
 func TestBridgeMemberIsRefused(t *testing.T) {
 	m := newMachine(t, nictest.Config{})
@@ -411,6 +440,10 @@ func TestPortLimit(t *testing.T) {
 func TestDescriptorLimit(t *testing.T) {
 	nictest.Require(t, "prlimit")
 	m := newMachine(t, nictest.Config{Containers: 1})
+	dry := m.Host.Command("prlimit", append([]string{"--nofile=200:330", "env"}, m.program("attach", m.NIC, "--dry-run", "--max-ports", "1000")...)...)
+	if out, err := dry.CombinedOutput(); err != nil || !strings.Contains(string(out), "at most 1000 ports, which need 2256 of 330 descriptors") {
+		t.Errorf("--dry-run does not compute the need: %v:\n%s", err, out)
+	}
 	m.daemon = m.Host.Start(t, "prlimit", append([]string{"--nofile=200:330", "env"}, m.program("attach", m.NIC)...)...)
 	nictest.Eventually(t, "the daemon's ready line", func() bool { return strings.Contains(m.daemon.Output(), ": ready: ") })
 	if out := m.daemon.Output(); !strings.Contains(out, "of 330 descriptors") || !strings.Contains(out, "warning: the descriptor limit allows about") {

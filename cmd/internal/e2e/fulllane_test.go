@@ -140,7 +140,7 @@ func TestFullLane(t *testing.T) {
 	way := path{src: h.rig.Wire.MAC(t, h.rig.WireNIC), dst: h.own}
 	ping, toFull, toFree := way.between(wire4, b4).udp(t, 32), way.between(wire4, a4).udp(t, 32), way.between(wire4, m4).udp(t, 32)
 	r := trip{what: "wire to well"}
-	for round := 1; round < rounds || median(r.disturbed) > 2*median(r.calm); round++ {
+	for round := 1; round < rounds || r.isSuffering(); round++ {
 		r.calm = append(r.calm, p.p99(ping, toFree, pings, beside))
 		r.disturbed = append(r.disturbed, p.p99(ping, toFull, pings, beside))
 		t.Logf("%v, beside a full one %v; medians %v, %v", r.calm[round-1], r.disturbed[round-1], median(r.calm), median(r.disturbed))

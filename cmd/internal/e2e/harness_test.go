@@ -21,6 +21,10 @@ import (
 var binary = os.Getenv("XDPDEMUX_TEST_BINARY")
 
 func TestMain(m *testing.M) {
+	if feature := os.Getenv(lacksEnv); feature != "" {
+		fmt.Fprintln(os.Stderr, becomeOnOldKernel(feature, os.Args[1:]))
+		os.Exit(126)
+	}
 	os.Exit(func() int {
 		nictest.RemoveStale()
 		if binary != "" {

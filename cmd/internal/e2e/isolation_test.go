@@ -21,8 +21,9 @@ import (
 // with more than it can take. It harms itself alone: between others, and between
 // the wire and others, not one frame is lost, and the 99th percentile of the
 // round trips is at most twice what it is when the same flood is for nobody
-// here. That is measured in turn, and medians are compared, for as long as a
-// busy machine needs to show what it can do.
+// here, and the slack of a machine with two processors. That is measured in turn,
+// and medians are compared, for as long as a busy machine needs to show what it
+// can do.
 func TestExpensiveContainer(t *testing.T) {
 	nictest.Require(t, "ping", "nft")
 	const slow4, rounds, patience = "10.9.1.66", 5, 25
@@ -43,7 +44,7 @@ func TestExpensiveContainer(t *testing.T) {
 		for _, r := range trips {
 			t.Logf("%s: %v, disturbed %v; medians %v, %v", r.what, r.calm[round-1], r.disturbed[round-1], median(r.calm), median(r.disturbed))
 		}
-		within := !slices.ContainsFunc(trips, func(r *trip) bool { return median(r.disturbed) > 2*median(r.calm) })
+		within := !slices.ContainsFunc(trips, (*trip).isSuffering)
 		if t.Failed() || within && round >= rounds {
 			break
 		}
@@ -70,6 +71,13 @@ type trip struct {
 	to              string
 	calm, disturbed []time.Duration // 99th percentiles
 }
+
+// slack is what a round trip may take longer in any case: with two processors,
+// who floods, who is flooded and who is measured must make way for each other.
+const slack = 200 * time.Microsecond
+
+// isSuffering says that the round trips are more than twice the undisturbed.
+func (r *trip) isSuffering() bool { return median(r.disturbed) > 2*median(r.calm)+slack }
 
 // measure notes the 99th percentile of each trip while the wire is flooded
 // with a frame.

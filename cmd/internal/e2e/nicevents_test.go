@@ -126,7 +126,8 @@ func TestNICComesAndGoes(t *testing.T) {
 			reachAll(t, m.nodes())
 			wire := listenRaw(t, m.Wire, 0, func([]byte) bool { return true })
 			streams := append(m.locals(t), startStream(t, m.Host, a4))
-			abroad := []*stream{startStream(t, m.Containers[0], wire4), startStream(t, m.Containers[2], wire6)}
+			abroad := []*stream{startStream(t, m.Containers[0], wire4), startStream(t, m.Containers[2], wire6),
+				startStream(t, m.Wire, b4), startStream(t, m.Wire, m6), startStream(t, m.Wire, host4)}
 			for _, e := range []struct {
 				name      string
 				go_, come func()
