@@ -158,24 +158,23 @@ func held(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // bindIn makes the socket and moves it to its place.
 func bindIn(dir int, cfg *Config) (sock int, socket file, err error) {
-	name := ".memif-" + rand.Text()
+	name := privatePrefix + rand.Text()
 	inner, err := privateIn(dir, name)
 	if err != nil {
 		return -1, file{}, fmt.Errorf("make a directory in %s: %w", cfg.Directory, err)
 	}
 	defer unix.Close(inner)
 	defer unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-	const temporary = "s"
-	sock, err = bound(held(inner) + "/" + temporary)
+	sock, err = bound(held(inner) + "/" + temporaryName)
 	if err != nil {
 		return -1, file{}, fmt.Errorf("listen in %s: %w", cfg.Directory, err)
 	}
-	socket, err = hand(inner, temporary, cfg)
+	socket, err = hand(inner, temporaryName, cfg)
 	if err == nil {
-		err = unix.Renameat(inner, temporary, dir, SocketName)
+		err = unix.Renameat(inner, temporaryName, dir, SocketName)
 	}
 	if err != nil {
-		_ = unix.Unlinkat(inner, temporary, 0)
+		_ = unix.Unlinkat(inner, temporaryName, 0)
 		return -1, file{}, errors.Join(fmt.Errorf("put the socket in place in %s: %w", cfg.Directory, err), unix.Close(sock))
 	}
 	return sock, socket, nil
@@ -257,10 +256,5 @@ func (p *place) remove() error {
 		return err
 	}
 	_ = unix.Close(dir)
-	switch gone := unix.Rmdir(p.directory); gone {
-	case nil, unix.ENOENT, unix.ENOTEMPTY, unix.EEXIST, unix.EBUSY: // the last is a mount point
-		return err
-	default:
-		return errors.Join(err, fmt.Errorf("remove memif's directory %s: %w", p.directory, gone))
-	}
+	return errors.Join(err, removeIfEmpty(p.directory))
 }

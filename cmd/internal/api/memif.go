@@ -28,9 +28,9 @@ const (
 	// MaxSecret is the longest secret, in bytes: the field has 24, and peers
 	// want a zero byte at its end.
 	MaxSecret = 23
-	// MaxAbstract is the longest name of an abstract socket, in bytes:
-	// sun_path of sys/un.h, less the zero byte in front.
-	MaxAbstract = 107
+	// MaxAbstract is the longest name of an abstract socket, in bytes; DPDK has
+	// room for no more.
+	MaxAbstract = 100
 	// MaxID is the largest number of a user or a group.
 	MaxID = 1<<32 - 2
 	// MaxMemifMTU is the largest MTU of a port of kind memif: a frame of 9,216
@@ -52,13 +52,13 @@ type MemifSpec struct {
 	BufferSize int `json:"buffer_size,omitempty"`
 	// Secret that the client must say, up to 23 bytes. No answer ever shows it.
 	Secret string `json:"secret,omitempty"`
-	// UID and GID are who may open the socket, and the owner of its directory;
-	// 0 or left out means the daemon's own.
+	// UID and GID are who may connect, and the owner of the socket's directory;
+	// 0 or left out means the daemon's own, and with Abstract anybody.
 	UID int `json:"uid,omitempty"`
 	GID int `json:"gid,omitempty"`
-	// Abstract is the name of an abstract socket in the daemon's own network
-	// namespace, in place of one at a path. Whoever is in that namespace may
-	// open it: give it a secret.
+	// Abstract is the name of an abstract socket, in place of one at a path. It
+	// is to be found in one network namespace alone: NetNS, or the daemon's own
+	// if that is left out.
 	Abstract string `json:"abstract,omitempty"`
 	// AllowUnsealed lets the client bring memory that it could cut short later,
 	// as the zero-copy mode of DPDK does. One that does is disconnected.
@@ -159,8 +159,8 @@ func (p *PortSpec) checkMemif() error {
 		return nil
 	}
 	switch {
-	case p.NetNS != "":
-		return usage("leave it out, or say --kind tap", "netns: a port of kind memif has no interface in any")
+	case p.NetNS != "" && p.Abstract == "":
+		return usage("leave it out, or say --kind tap", "netns: a port of kind memif has no interface in any, and its socket is at a path")
 	case p.IfName != "":
 		return usage("leave it out, or say --kind tap", "ifname: a port of kind memif has no interface")
 	case p.Depth != 0:
@@ -211,9 +211,6 @@ func (m *MemifSpec) checkOwner() error {
 	}{{"uid", m.UID}, {"gid", m.GID}} {
 		if id.value < 0 || id.value > MaxID {
 			return usage("give the number of a user or a group", "%s %d: it is out of range", id.name, id.value)
-		}
-		if id.value != 0 && m.Abstract != "" {
-			return usage("leave it out, and give a secret", "%s: an abstract socket has no owner", id.name)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ type PortSpec struct {
 	VLAN uint16 `json:"vlan,omitempty"`
 	// NetNS is the network namespace of the interface: a path, the PID of a
 	// process in it, or a name under /run/netns. Empty means the daemon's own.
-	// This and IfName are of kind tap alone.
+	// IfName is of kind tap alone; kind memif has this for an abstract socket.
 	NetNS string `json:"netns,omitempty"`
 	// IfName is the name of the interface in NetNS; eth0 if left out.
 	IfName string `json:"ifname,omitempty"`

@@ -57,6 +57,10 @@ type PortStats struct {
 	RxDrops map[string]uint64 `json:"rx_drops"`
 	// Tx is what became of the frames that the container sent.
 	Tx Flow `json:"tx"`
+	// TxRefused are frames that the container sent and that the queue itself
+	// threw away, oversize or malformed, and errors of its system calls. They
+	// are not among those that Tx received.
+	TxRefused map[string]uint64 `json:"tx_refused"`
 	// SlowLane says that the container costs so much time that it has a
 	// thread of its own.
 	SlowLane bool `json:"slow_lane,omitempty"`

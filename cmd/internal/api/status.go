@@ -80,6 +80,11 @@ type Plan struct {
 	// process may open.
 	DescriptorsNeeded int `json:"descriptors_needed"`
 	DescriptorsLimit  int `json:"descriptors_limit"`
+	// DescriptorsPerPort is what one port of each kind holds, and
+	// DescriptorsPerMemifClient what a connected client with one ring in each
+	// direction adds; each further ring adds two.
+	DescriptorsPerPort        map[string]int `json:"descriptors_per_port"`
+	DescriptorsPerMemifClient int            `json:"descriptors_per_memif_client"`
 	// Adopted are ports of an earlier daemon that live on.
 	Adopted int `json:"adopted"`
 	// Changes are what attach changes on the NIC, one sentence each.

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
@@ -70,7 +73,8 @@ func planTable(p *api.Plan) func(io.Writer) {
 		if p.HostPort != "" {
 			fmt.Fprintf(w, "  host port %s\n", p.HostPort)
 		}
-		fmt.Fprintf(w, "  at most %s, which need %d of %d descriptors\n", plural(p.MaxPorts, "port"), p.DescriptorsNeeded, p.DescriptorsLimit)
+		fmt.Fprintf(w, "  at most %s, which need %d of %d descriptors (%s)\n", plural(p.MaxPorts, "port"), p.DescriptorsNeeded, p.DescriptorsLimit,
+			descriptors(p))
 		if p.Adopted > 0 {
 			fmt.Fprintf(w, "  adopts %s\n", plural(p.Adopted, "port"))
 		}
@@ -79,6 +83,15 @@ func planTable(p *api.Plan) func(io.Writer) {
 		lines(w, "  warning: ", p.Warnings)
 		lines(w, "  refused: ", p.Refusals)
 	}
+}
+
+// descriptors says what a port holds.
+func descriptors(p *api.Plan) string {
+	var each []string
+	for _, kind := range slices.Sorted(maps.Keys(p.DescriptorsPerPort)) {
+		each = append(each, fmt.Sprintf("a %s %d", kind, p.DescriptorsPerPort[kind]))
+	}
+	return fmt.Sprintf("%s, a memif client %d more", strings.Join(each, ", "), p.DescriptorsPerMemifClient)
 }
 
 func lines(w io.Writer, prefix string, list []string) {

@@ -18,7 +18,7 @@ import (
 func plan() api.Plan {
 	return api.Plan{NIC: "eth0", Driver: "veth", MAC: api.MAC{2, 0, 0, 0, 0, 1}, MTU: 1500, Mode: "native", ZeroCopy: "off", Queues: 2,
 		Workers: 1, RingSize: 2048, FrameSize: 4096, MemoryBytes: 64 << 20, HostPort: "xdmx0", MaxPorts: 100,
-		DescriptorsNeeded: 220, DescriptorsLimit: 20000, Adopted: 3, Changes: []string{"LRO goes off"},
+		DescriptorsNeeded: 220, DescriptorsPerPort: map[string]int{"tap": 2, "memif": 1}, DescriptorsPerMemifClient: 3, DescriptorsLimit: 20000, Adopted: 3, Changes: []string{"LRO goes off"},
 		Host: []string{"all frames of unknown destinations stay with the host"}, Warnings: []string{"bypasses nftables"}}
 }
 

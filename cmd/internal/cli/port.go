@@ -71,7 +71,7 @@ func (a *app) add() *cobra.Command {
 	f.StringVar(&e.MAC, "mac", "", "own `MAC` address (default: share the NIC's)")
 	f.IntVar(&e.VLAN, "vlan", 0, "VLAN `identifier` on the wire, 1 to 4094 (default: untagged)")
 	f.StringVar(&e.Kind, "kind", api.KindTAP, "`kind` of queue: tap or memif")
-	f.StringVar(&e.NetNS, "netns", "", "network namespace: a `path`, a PID or a name under /run/netns")
+	f.StringVar(&e.NetNS, "netns", "", "network namespace of the interface: a `path`, a PID or a name under /run/netns")
 	f.StringVar(&e.IfName, "ifname", "", "`name` of the interface in the netns (default eth0)")
 	a.complete(cmd, "kind", words(api.KindTAP, api.KindMemif))
 	memifFlags(cmd, &e)
@@ -85,9 +85,9 @@ func memifFlags(cmd *cobra.Command, e *config.Entry) {
 	f.IntVar(&e.RingSize, "ring-size", 0, "memif: the most `slots` of a ring, a power of two (default 1024)")
 	f.IntVar(&e.BufferSize, "buffer-size", 0, "memif: `bytes` of memory that the client may bring for each slot (default 2048)")
 	f.StringVar(&e.SecretFile, "secret-file", "", "memif: `file` with the secret that the client must say, up to 23 bytes")
-	f.IntVar(&e.UID, "uid", 0, "memif: `number` of the user who may open the socket (default: the daemon's)")
+	f.IntVar(&e.UID, "uid", 0, "memif: `number` of the user who may connect (default: the daemon's)")
 	f.IntVar(&e.GID, "gid", 0, "memif: `number` of the group that may (default: the daemon's)")
-	f.StringVar(&e.Abstract, "abstract", "", "memif: `name` of an abstract socket in the daemon's netns, in place of a path")
+	f.StringVar(&e.Abstract, "abstract", "", "memif: `name` of an abstract socket in the netns, or the daemon's own, in place of a path")
 	f.BoolVar(&e.AllowUnsealed, "allow-unsealed", false, "memif: let the client bring memory that it could cut short, as DPDK's zero-copy does")
 }
 

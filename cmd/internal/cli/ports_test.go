@@ -53,7 +53,7 @@ func TestAddMemif(t *testing.T) {
 		"port a: rings: only a port of kind memif":    {"--rings", "1", "--netns", "a"},
 		"port a: ring size 1000: it is no power":      {"--kind", "memif", "--ring-size", "1000"},
 		"port a: netns: a port of kind memif has no":  {"--kind", "memif", "--netns", "a"},
-		"port a: uid: an abstract socket has no own":  {"--kind", "memif", "--abstract", "x", "--uid", "1"},
+		"port a: uid -1: it is out of range":          {"--kind", "memif", "--uid", "-1"},
 		"port a: depth: a port of kind memif has rin": {"--kind", "memif", "--depth", "64"},
 	} {
 		s.fails(t, ExitUsage, want, append([]string{"add", "a", "--ip", "10.0.0.9/24"}, args...)...)

@@ -106,16 +106,16 @@ func inBrackets(s string) string {
 }
 
 func portStatsTable(w io.Writer, ports []api.PortStats) {
-	rows := [][]string{{"PORT", "RX-FRAMES", "RX-BYTES", "TX-FRAMES", "TX-BYTES", "RX-DROPPED", "TX-DROPPED", "WHY"}}
+	rows := [][]string{{"PORT", "RX-FRAMES", "RX-BYTES", "TX-FRAMES", "TX-BYTES", "RX-DROPPED", "TX-DROPPED", "TX-REFUSED", "WHY"}}
 	for i := range ports {
 		p := &ports[i]
 		row := []string{p.Name}
-		for _, n := range []uint64{p.RxFrames, p.RxBytes, p.Tx.Received, p.Tx.Bytes, total(p.RxDrops), p.Tx.Dropped()} {
+		for _, n := range []uint64{p.RxFrames, p.RxBytes, p.Tx.Received, p.Tx.Bytes, total(p.RxDrops), p.Tx.Dropped(), total(p.TxRefused)} {
 			row = append(row, strconv.FormatUint(n, 10))
 		}
 		rows = append(rows, append(row, why(p)))
 	}
-	columns(w, rows, false, true, true, true, true, true, true, false)
+	columns(w, rows, false, true, true, true, true, true, true, true, false)
 }
 
 func why(p *api.PortStats) string {
@@ -125,6 +125,9 @@ func why(p *api.PortStats) string {
 	}
 	if tx := reasons(p.Tx.Drops); tx != "" {
 		parts = append(parts, "tx: "+tx)
+	}
+	if refused := reasons(p.TxRefused); refused != "" {
+		parts = append(parts, "refused: "+refused)
 	}
 	if p.SlowLane {
 		parts = append(parts, "slow lane")

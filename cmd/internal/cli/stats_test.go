@@ -24,7 +24,7 @@ func counters() api.Stats {
 		},
 		Ports: []api.PortStats{
 			{Name: "a", RxFrames: 900, RxBytes: 57600, RxDrops: map[string]uint64{"full": 12}, Tx: api.Flow{Received: 400, Bytes: 4000, Drops: map[string]uint64{"spoofed": 4}}},
-			{Name: "b", RxFrames: 50, SlowLane: true},
+			{Name: "b", RxFrames: 50, TxRefused: map[string]uint64{"oversize": 3, "malformed": 1}, SlowLane: true},
 		},
 	}
 }

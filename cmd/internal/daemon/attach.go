@@ -39,7 +39,7 @@ func (d *Daemon) takeSteps() error {
 		do   func() error
 	}{
 		{"state", d.openState}, {"nic", d.openNIC}, {"leftovers", d.clearLeftovers}, {"limits", raiseLimits},
-		{"prepare", d.prepare}, {"program", d.loadProgram}, {"uplink", d.firstUplink}, {"switch", d.makeSwitch},
+		{"prepare", d.prepare}, {"program", d.loadProgram}, {"uplink", d.firstUplink}, {"switch", d.makeSwitch}, {"memif", d.startMemif},
 		{"host port", d.addHostPort}, {"workers", d.startWorkers}, {"watch", d.startWatching}, {"choice", d.tellChoice}, {"ports", d.restorePorts},
 	}
 	for _, s := range steps {

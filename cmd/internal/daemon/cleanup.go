@@ -37,6 +37,9 @@ func CleanUp(cfg config.Attach) (c api.CleanUp, err error) {
 	for _, e := range journal.Entries() {
 		r.removePort(cfg, journal, e)
 	}
+	if err := removeSocketsDir(cfg); err != nil {
+		r.did(err, "the directory of the memif sockets removed")
+	}
 	r.did(removeHostPort(cfg.NIC), "the host port removed, and its routes with it")
 	r.restoreNIC(cfg.NIC, journal)
 	return c, control.RemoveStale(cfg.RunDir, cfg.NIC)

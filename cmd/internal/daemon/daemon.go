@@ -18,6 +18,7 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/undo"
 	"github.com/xdpdemux/xdpdemux/demux"
 	"github.com/xdpdemux/xdpdemux/nic"
+	"github.com/xdpdemux/xdpdemux/queues/memif"
 	"github.com/xdpdemux/xdpdemux/queues/tap"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
@@ -40,6 +41,7 @@ type Daemon struct {
 	crew     *crew
 	herald   *herald
 	resolver *neighbour.Resolver
+	memif    *memif.Server
 	watchdog *xdp.Watchdog
 	watcher  *tap.Watcher // nil if the kernel has none
 

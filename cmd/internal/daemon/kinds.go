@@ -14,7 +14,8 @@ import (
 // a file here, and a line in this table.
 func kinds() map[string]kind {
 	return map[string]kind{
-		api.KindTAP: tapKind{},
+		api.KindTAP:   tapKind{},
+		api.KindMemif: memifKind{},
 	}
 }
 

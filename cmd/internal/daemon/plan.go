@@ -45,7 +45,9 @@ func choose(cfg config.Attach, facts nic.Facts) api.Plan {
 		RingSize: cfg.RingSize, FrameSize: cfg.FrameSize,
 		MemoryBytes: int64(queues) * 2 * int64(cfg.RingSize) * int64(cfg.FrameSize),
 		MaxPorts:    cfg.MaxPorts, DescriptorsNeeded: cfg.MaxPorts*perTAP(workers) + spare, DescriptorsLimit: descriptorLimit(),
-		Host: staysWithHost(cfg), Changes: []string{}, Warnings: []string{},
+		DescriptorsPerPort:        map[string]int{api.KindTAP: perTAP(workers), api.KindMemif: memifKind{}.descriptors(nil, workers)},
+		DescriptorsPerMemifClient: memifClientDescriptors(api.DefaultRings),
+		Host:                      staysWithHost(cfg), Changes: []string{}, Warnings: []string{},
 	}
 	if !cfg.NoHostPort {
 		p.HostPort = "xdmx0"

@@ -45,8 +45,11 @@ func (p *port) mac(nic api.MAC) api.MAC {
 }
 
 func (p *port) mtu(nic int) int {
-	if p.spec.MTU != 0 {
+	switch {
+	case p.spec.MTU != 0:
 		return p.spec.MTU
+	case p.spec.Kind == api.KindMemif:
+		return min(nic, api.MaxMemifMTU)
 	}
 	return nic
 }
@@ -117,6 +120,7 @@ func (d *Daemon) view(p *port) api.Port {
 		LinkLocal: p.id.LinkLocal, Slot: p.slot.Slot, Generation: p.slot.Gen,
 		State: p.state, Error: p.fault, NetNSInode: p.where.NetNSInode,
 	}
+	v.Secret = ""
 	if p.queue != nil {
 		p.queue.show(&v)
 	}

@@ -81,11 +81,27 @@ func (d *Daemon) portStats(names []string) []api.PortStats {
 		}
 		all = append(all, api.PortStats{
 			Name: p.Name, RxFrames: p.RxFrames, RxBytes: p.RxBytes, RxDrops: drops(&p.RxDrops),
-			Tx: flow(&p.Tx), SlowLane: p.Slow,
+			Tx: flow(&p.Tx), TxRefused: d.refused(p.Name), SlowLane: p.Slow,
 		})
 	}
 	slices.SortFunc(all, func(a, b api.PortStats) int { return strings.Compare(a.Name, b.Name) })
 	return all
+}
+
+// refused is what a port's queue consumed and did not yield.
+func (d *Daemon) refused(name string) map[string]uint64 {
+	m := map[string]uint64{}
+	p := d.ports[name]
+	if p == nil || p.queue == nil {
+		return m
+	}
+	s := p.queue.Stats()
+	for reason, n := range map[string]uint64{"oversize": s.Oversize, "malformed": s.Malformed, "errors": s.Errors} {
+		if n > 0 {
+			m[reason] = n
+		}
+	}
+	return m
 }
 
 func flow(s *demux.Source) api.Flow {

@@ -13,16 +13,16 @@ import (
 type Set struct {
 	owned  *identity.Registry
 	places map[place]string
-	spoken map[string]string // abstract sockets
+	spoken map[place]string // abstract sockets
 	specs  []api.PortSpec
 }
 
-// place is where an interface is, as far as two specs spell it alike.
-type place struct{ netns, ifname string }
+// place is where an interface or an abstract socket is, as far as two specs spell it alike.
+type place struct{ netns, name string }
 
 // New returns an empty Set.
 func New() *Set {
-	return &Set{owned: identity.NewRegistry(), places: map[place]string{}, spoken: map[string]string{}}
+	return &Set{owned: identity.NewRegistry(), places: map[place]string{}, spoken: map[place]string{}}
 }
 
 // Add accepts a spec with its defaults, or returns an *api.Error of CodeUsage
@@ -40,7 +40,8 @@ func (s *Set) Add(spec api.PortSpec) error {
 		return api.Errorf(api.CodeConflict, "port %s: interface %s belongs to port %s in the same netns", spec.Name, spec.IfName, other).
 			WithHint("give another ifname")
 	}
-	if other, taken := s.spoken[spec.Abstract]; taken {
+	spoken := place{spec.NetNS, spec.Abstract}
+	if other, taken := s.spoken[spoken]; taken {
 		return api.Errorf(api.CodeConflict, "port %s: abstract socket %s belongs to port %s", spec.Name, spec.Abstract, other).
 			WithHint("give another abstract")
 	}
@@ -49,7 +50,7 @@ func (s *Set) Add(spec api.PortSpec) error {
 	}
 	s.places[where] = spec.Name
 	if spec.Abstract != "" {
-		s.spoken[spec.Abstract] = spec.Name
+		s.spoken[spoken] = spec.Name
 	}
 	s.specs = append(s.specs, spec)
 	return nil
