@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
@@ -20,12 +19,12 @@ func machine() cli.Machine {
 		},
 		Plan:    func(_ context.Context, cfg config.Attach) (api.Plan, error) { return daemon.Plan(cfg) },
 		CleanUp: func(_ context.Context, cfg config.Attach) (api.CleanUp, error) { return daemon.CleanUp(cfg) },
-		Demo: func(ctx context.Context, out io.Writer, terminal bool) error {
+		Demo: func(ctx context.Context, d cli.Demo) error {
 			program, err := os.Executable()
 			if err != nil {
 				return err
 			}
-			return demo.Run(ctx, demo.Config{Out: out, Live: terminal, Program: program})
+			return demo.Run(ctx, demo.Config{Out: d.Out, Endless: d.Terminal, JSON: d.JSON, Program: program})
 		},
 	}
 }

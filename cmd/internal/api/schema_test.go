@@ -170,6 +170,9 @@ func (s *schema) simple(t reflect.Type) *object {
 	case k >= reflect.Int && k <= reflect.Int64:
 		return new(object).set("type", "integer")
 	}
+	if k := t.Kind(); k == reflect.Float64 {
+		return new(object).set("type", "number")
+	}
 	panic("no schema for " + t.String())
 }
 
@@ -222,7 +225,7 @@ func types() []reflect.Type {
 		reflect.TypeFor[api.PortSpec](), reflect.TypeFor[api.Port](), reflect.TypeFor[api.PortList](),
 		reflect.TypeFor[api.AddRequest](), reflect.TypeFor[api.Patch](), reflect.TypeFor[api.ApplyRequest](),
 		reflect.TypeFor[api.ApplyResult](), reflect.TypeFor[api.DeleteRequest](), reflect.TypeFor[api.DeleteResult](),
-		reflect.TypeFor[api.Status](), reflect.TypeFor[api.Stats](), reflect.TypeFor[api.Plan](), reflect.TypeFor[api.AttachEvent](),
+		reflect.TypeFor[api.Status](), reflect.TypeFor[api.Stats](), reflect.TypeFor[api.Rates](), reflect.TypeFor[api.Plan](), reflect.TypeFor[api.AttachEvent](),
 		reflect.TypeFor[api.DetachResult](), reflect.TypeFor[api.Version](), reflect.TypeFor[api.ErrorReply](),
 	}
 }

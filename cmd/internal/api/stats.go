@@ -28,12 +28,13 @@ type Flow struct {
 }
 
 // Dropped is the sum of Drops.
-func (f *Flow) Dropped() uint64 {
-	var sum uint64
-	for _, n := range f.Drops {
-		sum += n
+func (f *Flow) Dropped() uint64 { return sum(f.Drops) }
+
+func sum(counts map[string]uint64) (all uint64) {
+	for _, n := range counts {
+		all += n
 	}
-	return sum
+	return all
 }
 
 // Accounted is the right side of the equation that Flow states.
@@ -65,6 +66,10 @@ type PortStats struct {
 	// thread of its own.
 	SlowLane bool `json:"slow_lane,omitempty"`
 }
+
+// Dropped is how many frames were lost, of those for the container and of those
+// that it sent.
+func (p *PortStats) Dropped() uint64 { return sum(p.RxDrops) + p.Tx.Dropped() }
 
 // SocketStats are the kernel's counters of one AF_XDP socket (struct
 // xdp_statistics of linux/if_xdp.h), and our own of its ring.

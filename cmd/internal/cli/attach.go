@@ -8,8 +8,8 @@ import (
 )
 
 const attachLong = `Attach is the daemon. It stays in the foreground, says in one line that it is
-ready, and gives the NIC back as it was found when it gets SIGINT or SIGTERM, or
-when detach asks it to. Ports that were added before come back.
+ready, and gives the NIC back as it was found when it gets SIGINT, SIGTERM or
+SIGHUP, or when detach asks it to. Ports that were added before come back.
 
 Frames of containers go past the host's own stack: its nftables rules do not see
 them, nor does tcpdump on the NIC. All other frames stay with the host.`

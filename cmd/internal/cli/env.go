@@ -46,7 +46,17 @@ type Machine struct {
 	CleanUp func(ctx context.Context, cfg config.Attach) (api.CleanUp, error)
 	// Demo shows everything on an empty machine. On a terminal it goes on
 	// until ctx ends, else it ends by itself.
-	Demo func(ctx context.Context, out io.Writer, terminal bool) error
+	Demo func(ctx context.Context, d Demo) error
+}
+
+// Demo says how the demo shows itself.
+type Demo struct {
+	// Out is where it writes.
+	Out io.Writer
+	// Terminal says that Out is one.
+	Terminal bool
+	// JSON asks for nothing but api.Rates, one on each line.
+	JSON bool
 }
 
 // System is the Env of this process.

@@ -3,7 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,14 +151,15 @@ func TestDetachAfterADeadDaemon(t *testing.T) {
 
 func TestDemo(t *testing.T) {
 	s := newShell(t)
-	s.machine.Demo = func(_ context.Context, out io.Writer, terminal bool) error {
-		if terminal {
-			return errors.New("it is no terminal")
-		}
-		_, err := io.WriteString(out, "frames\n")
+	s.machine.Demo = func(_ context.Context, d Demo) error {
+		_, err := fmt.Fprintln(d.Out, d.Terminal, d.JSON)
 		return err
 	}
-	if out := s.ok(t, "demo"); out != "frames\n" {
+	if out := s.ok(t, "demo"); out != "false false\n" {
+		t.Error(out)
+	}
+	s.terminal = true
+	if out := s.ok(t, "demo", "-o", "json"); out != "true true\n" {
 		t.Error(out)
 	}
 }

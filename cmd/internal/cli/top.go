@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -26,7 +27,9 @@ func (a *app) top() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Show live rates, the busiest ports first",
-		Args:  exactly(0, "none"),
+		Long: `Top prints rates, the busiest ports first, until Ctrl-C: on a terminal in place,
+else one table below the other, and with -o json one line for each look.`,
+		Args: exactly(0, "none"),
 		PreRunE: func(*cobra.Command, []string) error {
 			if opt.interval < 10*time.Millisecond || opt.rows < 1 || opt.count < 0 {
 				return usage("give an --interval of at least 10ms, --rows of at least 1, --count of at least 0", "top: a number is out of range")
@@ -64,7 +67,7 @@ func (a *app) watch(ctx context.Context, c *control.Client, opt topOptions) erro
 		if err != nil {
 			return err
 		}
-		if err := a.show(now, a.topTable(&before, &now, opt.rows)); err != nil {
+		if err := a.tick(api.RatesBetween(&before, &now), opt.rows); err != nil {
 			return err
 		}
 		before = now
@@ -72,73 +75,35 @@ func (a *app) watch(ctx context.Context, c *control.Client, opt topOptions) erro
 	return nil
 }
 
-// clear moves a terminal's cursor home and erases what was there (ECMA-48).
-const clear = "\x1b[H\x1b[2J"
-
-func (a *app) topTable(before, now *api.Stats, rows int) func(io.Writer) {
-	return func(w io.Writer) {
+// tick prints one look: a table, or one line of JSON.
+func (a *app) tick(r api.Rates, rows int) error {
+	slices.SortStableFunc(r.Ports, func(a, b api.PortRates) int { return cmp.Compare(b.RxFrames+b.TxFrames, a.RxFrames+a.TxFrames) })
+	quieter := max(0, len(r.Ports)-rows)
+	r.Ports = r.Ports[:len(r.Ports)-quieter]
+	if a.output == "json" {
+		return json.NewEncoder(a.env.Stdout).Encode(r)
+	}
+	return a.show(r, func(w io.Writer) {
 		if a.env.Terminal {
 			io.WriteString(w, clear)
 		}
-		seconds := now.Time.Sub(before.Time).Seconds()
-		fmt.Fprintf(w, "%s %s: %s frames/s, %s dropped/s\n", now.NIC, now.Time.Format(time.TimeOnly),
-			number(per(seconds, before.Total.Received, now.Total.Received)),
-			number(per(seconds, before.Total.Dropped(), now.Total.Dropped())))
-		rateTable(w, rates(before, now, seconds), rows)
-	}
-}
-
-// rate is what one port did, each second.
-type rate struct {
-	name                               string
-	rxFrames, rxBits, txFrames, txBits float64
-	drops                              float64
-}
-
-// rates are those of the ports that are in both, the busiest first.
-func rates(before, now *api.Stats, seconds float64) []rate {
-	was := make(map[string]*api.PortStats, len(before.Ports))
-	for i := range before.Ports {
-		was[before.Ports[i].Name] = &before.Ports[i]
-	}
-	var all []rate
-	for i := range now.Ports {
-		if old := was[now.Ports[i].Name]; old != nil {
-			all = append(all, rateOf(old, &now.Ports[i], seconds))
+		rateTable(w, &r)
+		if quieter > 0 {
+			fmt.Fprintf(w, "and %d quieter ones\n", quieter)
 		}
-	}
-	slices.SortStableFunc(all, func(a, b rate) int { return cmp.Compare(b.rxFrames+b.txFrames, a.rxFrames+a.txFrames) })
-	return all
+	})
 }
 
-func rateOf(was, is *api.PortStats, seconds float64) rate {
-	return rate{
-		name:     is.Name,
-		rxFrames: per(seconds, was.RxFrames, is.RxFrames),
-		rxBits:   8 * per(seconds, was.RxBytes, is.RxBytes),
-		txFrames: per(seconds, was.Tx.Received, is.Tx.Received),
-		txBits:   8 * per(seconds, was.Tx.Bytes, is.Tx.Bytes),
-		drops:    per(seconds, total(was.RxDrops)+was.Tx.Dropped(), total(is.RxDrops)+is.Tx.Dropped()),
-	}
-}
+// clear moves a terminal's cursor home and erases what was there (ECMA-48).
+const clear = "\x1b[H\x1b[2J"
 
-// per is a rate; 0 where the counter began anew, as with a restarted daemon.
-func per(seconds float64, was, is uint64) float64 {
-	if is < was || seconds <= 0 {
-		return 0
-	}
-	return float64(is-was) / seconds
-}
-
-func rateTable(w io.Writer, all []rate, rows int) {
+func rateTable(w io.Writer, r *api.Rates) {
+	fmt.Fprintf(w, "%s %s: %s frames/s, %s dropped/s\n", r.NIC, r.Time.Format(time.TimeOnly), number(r.Frames), number(r.Dropped))
 	table := [][]string{{"PORT", "RX-FRAMES/s", "RX-bit/s", "TX-FRAMES/s", "TX-bit/s", "DROPPED/s"}}
-	for _, r := range all[:min(rows, len(all))] {
-		table = append(table, []string{r.name, number(r.rxFrames), number(r.rxBits), number(r.txFrames), number(r.txBits), number(r.drops)})
+	for _, p := range r.Ports {
+		table = append(table, []string{p.Name, number(p.RxFrames), number(p.RxBits), number(p.TxFrames), number(p.TxBits), number(p.Dropped)})
 	}
 	columns(w, table, false, true, true, true, true, true)
-	if len(all) > rows {
-		fmt.Fprintf(w, "and %d quieter ones\n", len(all)-rows)
-	}
 }
 
 // number prints three digits and a factor.

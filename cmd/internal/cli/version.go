@@ -45,13 +45,13 @@ func (a *app) demo() *cobra.Command {
 		Long: `Demo builds a veth NIC, three containers and a machine on the wire, all in network
 namespaces of its own, runs real traffic through them and prints what flows. It
 ends with Ctrl-C, or by itself if standard output is no terminal, and leaves
-nothing behind.`,
+nothing behind. With -o json it prints the rates alone, one line each second.`,
 		Args: exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.env.Machine.Demo == nil {
 				return cannot("demo")
 			}
-			return a.env.Machine.Demo(cmd.Context(), a.env.Stdout, a.env.Terminal)
+			return a.env.Machine.Demo(cmd.Context(), Demo{Out: a.env.Stdout, Terminal: a.env.Terminal, JSON: a.output == "json"})
 		},
 	}
 }

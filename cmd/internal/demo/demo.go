@@ -5,6 +5,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
@@ -25,9 +27,11 @@ import (
 type Config struct {
 	// Out is where it tells what it does.
 	Out io.Writer
-	// Live repaints the table in place and goes on until ctx ends; else a few
-	// tables are printed and the demo ends by itself.
-	Live bool
+	// Endless goes on until ctx ends, and repaints the table in place; else a
+	// few tables are printed and the demo ends by itself.
+	Endless bool
+	// JSON prints api.Rates, one on each line, and nothing else.
+	JSON bool
 	// Program is the xdpdemux binary that serves as daemon.
 	Program string
 }
@@ -41,7 +45,7 @@ const (
 	hostAddr4, hostAddr6 = "10.77.0.2/16", "fd77::2/64"
 )
 
-// rounds is how many tables are printed where they are not repainted.
+// rounds is how many tables are printed where there is an end.
 const rounds = 5
 
 // demo is one run.
@@ -67,20 +71,28 @@ func containers() []api.PortSpec {
 	}
 }
 
-// Run shows the demo until it is over or ctx ends. Whatever happens, what was
-// made is removed.
+// Run shows the demo until it is over or ctx ends, which is no error. Whatever
+// happens, what was made is removed.
 func Run(ctx context.Context, cfg Config) (err error) {
 	d := &demo{Config: cfg, prefix: fmt.Sprintf("xdpdemux-demo-%d-", os.Getpid())}
 	defer func() { err = errors.Join(err, d.undo.Run()) }()
 	for _, step := range []func(context.Context) error{d.build, d.attach, d.add, d.talk, d.show} {
-		if err := step(ctx); err != nil || ctx.Err() != nil {
+		err := step(ctx)
+		if ctx.Err() != nil || interrupted(err) {
+			return nil // what fails then was cut short
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
+func (d *demo) say(format string, args ...any) {
+	if !d.JSON {
+		fmt.Fprintf(d.Out, format+"\n", args...)
+	}
+}
 
 // build makes the namespaces and the veth pair between wire and host.
 func (d *demo) build(ctx context.Context) (err error) {
@@ -90,26 +102,26 @@ func (d *demo) build(ctx context.Context) (err error) {
 	}
 	d.undo.Push("the demo's directory", func() error { return os.RemoveAll(d.dir) })
 	for _, name := range []string{"wire", "host", "web", "db", "vm"} {
-		if err := d.namespace(ctx, name); err != nil {
+		if err := errors.Join(ctx.Err(), d.namespace(name)); err != nil {
 			return err
 		}
 	}
-	return d.cable(ctx)
+	return d.cable()
 }
 
-func (d *demo) namespace(ctx context.Context, name string) error {
+func (d *demo) namespace(name string) error {
 	full := d.prefix + name
-	if err := run(ctx, "ip", "netns", "add", full); err != nil {
+	if err := run("ip", "netns", "add", full); err != nil {
 		return err
 	}
-	d.undo.Push("namespace "+name, func() error { return run(context.Background(), "ip", "netns", "del", full) })
-	return d.ip(ctx, name, "link set lo up")
+	d.undo.Push("namespace "+name, func() error { return run("ip", "netns", "del", full) })
+	return d.ip(name, "link set lo up")
 }
 
 // cable joins wire and host; the wire is honest as a real one is, so what comes
 // off it bears finished checksums.
-func (d *demo) cable(ctx context.Context) error {
-	err := run(ctx, "ip", "link", "add", "wire0", "netns", d.prefix+"wire", "type", "veth", "peer", "name", nicName, "netns", d.prefix+"host")
+func (d *demo) cable() error {
+	err := run("ip", "link", "add", "wire0", "netns", d.prefix+"wire", "type", "veth", "peer", "name", nicName, "netns", d.prefix+"host")
 	if err != nil {
 		return err
 	}
@@ -118,31 +130,41 @@ func (d *demo) cable(ctx context.Context) error {
 		{"host", "addr add " + hostAddr4 + " dev nic0"}, {"host", "addr add " + hostAddr6 + " dev nic0 nodad"},
 		{"wire", "link set wire0 up"}, {"host", "link set nic0 up"},
 	} {
-		if err := d.ip(ctx, c[0], c[1]); err != nil {
+		if err := d.ip(c[0], c[1]); err != nil {
 			return err
 		}
 	}
-	return run(ctx, "nsenter", "--net="+d.path("wire"), "ethtool", "-K", "wire0", "tx", "off", "tso", "off", "gso", "off")
+	return run("nsenter", "--net="+d.path("wire"), "ethtool", "-K", "wire0", "tx", "off", "tso", "off", "gso", "off")
 }
 
 func (d *demo) path(name string) string { return "/run/netns/" + d.prefix + name }
 
-func (d *demo) ip(ctx context.Context, ns, words string) error {
-	return run(ctx, "ip", append([]string{"-n", d.prefix + ns}, strings.Fields(words)...)...)
+func (d *demo) ip(ns, words string) error {
+	return run("ip", append([]string{"-n", d.prefix + ns}, strings.Fields(words)...)...)
 }
 
 // attach starts the daemon in the host's namespace and waits for it.
 func (d *demo) attach(ctx context.Context) error {
 	runDir := filepath.Join(d.dir, "run")
-	cmd := exec.Command("nsenter", "--net="+d.path("host"), d.Program, "attach", nicName,
+	cmd := child("nsenter", "--net="+d.path("host"), d.Program, "attach", nicName,
 		"--run-dir", runDir, "--state-dir", filepath.Join(d.dir, "state"))
-	cmd.Stdout, cmd.Stderr = indent(d.Out), indent(d.Out)
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	if !d.JSON {
+		cmd.Stdout, cmd.Stderr = indent(d.Out), indent(d.Out)
+	}
 	d.say("\n$ xdpdemux attach %s", nicName)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		err := cmd.Wait()
+		if err != nil && complaint.Len() > 0 {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(complaint.Bytes()))
+		}
+		ended <- err
+	}()
 	d.undo.Push("the daemon", func() error { return d.end(cmd, ended) })
 	d.client = control.NewClient(runDir, nicName)
 	return d.awaitDaemon(ctx, ended)
@@ -176,10 +198,25 @@ func (d *demo) end(cmd *exec.Cmd, ended chan error) error {
 	}
 	select {
 	case err := <-ended:
+		if interrupted(err) {
+			return nil
+		}
 		return err
 	case <-time.After(leaveLimit):
 		return errors.Join(errors.New("the daemon does not leave"), cmd.Process.Kill())
 	}
+}
+
+// interrupted says that a child died of a signal that was for the demo: a
+// terminal sends it to the whole group, to which a child belongs until it has
+// left for its own, and a daemon that has just begun does not listen for any yet.
+func interrupted(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && (status.Signal() == syscall.SIGINT || status.Signal() == syscall.SIGHUP)
 }
 
 // add makes the three ports.
@@ -207,10 +244,19 @@ func command(s api.PortSpec) string {
 }
 
 // run runs a program to its end; its output is in the error.
-func run(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+func run(name string, args ...string) error {
+	out, err := child(name, args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
 	return nil
+}
+
+// child prepares a program in a process group of its own: a terminal sends
+// Ctrl-C to the demo's whole group, and it is for the demo to end its children,
+// in order.
+func child(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
 }

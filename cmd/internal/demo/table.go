@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -17,7 +18,7 @@ func (d *demo) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for round := 0; d.Live || round < rounds; round++ {
+	for round := 0; d.Endless || round < rounds; round++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -25,46 +26,42 @@ func (d *demo) show(ctx context.Context) error {
 		}
 		now, err := d.client.Stats(ctx, nil)
 		if err != nil {
-			return ignoreEnd(ctx, err)
+			return err
 		}
-		if d.Live && round > 0 {
-			fmt.Fprintf(d.Out, "\x1b[%dA\x1b[J", tableLines(now))
+		if err := d.tick(round, &last, &now); err != nil {
+			return err
 		}
-		fmt.Fprint(d.Out, table(last, now))
 		last = now
 	}
 	d.say("\neverything above went through one NIC; %d frames, %d of them unaccounted for", last.Total.Received, last.Total.Unaccounted())
 	return nil
 }
 
-// ignoreEnd: the user's Ctrl-C may cut a request short.
-func ignoreEnd(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+// tick prints the rates between two readings.
+func (d *demo) tick(round int, last, now *api.Stats) error {
+	rates := api.RatesBetween(last, now)
+	if d.JSON {
+		return json.NewEncoder(d.Out).Encode(rates)
 	}
+	if d.Endless && round > 0 {
+		fmt.Fprintf(d.Out, "\x1b[%dA\x1b[J", tableLines(&rates))
+	}
+	_, err := io.WriteString(d.Out, table(&rates))
 	return err
 }
 
-func tableLines(s api.Stats) int { return len(s.Ports) + 3 }
+func tableLines(r *api.Rates) int { return len(r.Ports) + 3 }
 
-// table is one picture of the rates between two readings.
-func table(from, to api.Stats) string {
-	seconds := max(to.Time.Sub(from.Time).Seconds(), 1e-3)
+// table is one picture of the rates.
+func table(r *api.Rates) string {
 	var out bytes.Buffer
 	fmt.Fprintln(&out)
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "port\tin frames/s\tin Mbit/s\tout frames/s\tto wire/s\tto host/s\tlocal/s\tdropped\t")
-	for i, p := range to.Ports {
-		var was api.PortStats
-		if i < len(from.Ports) && from.Ports[i].Name == p.Name {
-			was = from.Ports[i]
-		}
-		rate := func(a, b uint64) uint64 { return uint64(float64(b-a)/seconds + 0.5) }
-		fmt.Fprintf(w, "%s\t%d\t%.1f\t%d\t%d\t%d\t%d\t%d\t\n", p.Name,
-			rate(was.RxFrames, p.RxFrames), float64(p.RxBytes-was.RxBytes)*8/1e6/seconds, rate(was.Tx.Received, p.Tx.Received),
-			rate(was.Tx.ToWire, p.Tx.ToWire), rate(was.Tx.ToHost, p.Tx.ToHost), rate(was.Tx.Delivered, p.Tx.Delivered), p.Tx.Dropped())
+	fmt.Fprintln(w, "port\tin frames/s\tin Mbit/s\tout frames/s\tto wire/s\tto host/s\tlocal/s\tdropped/s\t")
+	for _, p := range r.Ports {
+		fmt.Fprintf(w, "%s\t%.0f\t%.1f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t\n", p.Name, p.RxFrames, p.RxBits/1e6, p.TxFrames, p.TxWire, p.TxHost, p.TxLocal, p.Dropped)
 	}
-	fmt.Fprintf(w, "wire\t%.0f\t\t\t\t\t\t%d\t\n", float64(to.Wire.Received-from.Wire.Received)/seconds, to.Wire.Dropped())
+	fmt.Fprintf(w, "wire\t%.0f\t\t\t\t\t\t%.0f\t\n", r.WireFrames, r.WireDropped)
 	_ = w.Flush() // into memory
 	return out.String()
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strconv"
 	"time"
 
@@ -46,13 +45,16 @@ func (d *demo) talk(ctx context.Context) error {
 }
 
 func (d *demo) ping(from, to string) error {
-	cmd := exec.Command("nsenter", "--net="+d.path(from), "ping", "-n", "-q", "-i", "0.02", to)
+	cmd := child("nsenter", "--net="+d.path(from), "ping", "-n", "-q", "-i", "0.02", to)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	d.undo.Push("a ping", func() error {
 		err := cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait() // its exit code tells of a lost packet, of which the table tells as well
+		if errors.Is(err, os.ErrProcessDone) {
+			return nil
+		}
 		return err
 	})
 	return nil
@@ -74,7 +76,7 @@ func (d *demo) stream(ctx context.Context, name string) error {
 	go sink(listener)
 	var conn net.Conn
 	err = d.inside("wire", func() (err error) {
-		conn, err = (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", addr)
+		conn, err = (&net.Dialer{Timeout: 15 * time.Second}).DialContext(ctx, "tcp", addr)
 		return err
 	})
 	if err != nil {
