@@ -98,11 +98,11 @@ func attachSocket(b *bed, s *stage) *xdp.Socket {
 		return err
 	}))
 	b.Cleanup(func() { socket.Close() })
-	rules := make([]xdp.Rule, s.t.containers)
+	rules := make([]xdp.Rule, s.t.Containers)
 	for i := range rules {
 		rules[i] = xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: netip.PrefixFrom(s.t.address(i), 32), Slot: uint32(i + 2), Gen: 1}
 	}
-	b.check(prog.SetNIC(s.t.nic))
+	b.check(prog.SetNIC(s.t.NIC))
 	b.check(prog.Insert(rules...))
 	b.check(prog.SetSocket(0, socket))
 	return socket

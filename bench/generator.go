@@ -44,7 +44,7 @@ const (
 // newGenerator loads the program and its table for the traffic. Every frame
 // leaves by the rig's wire.
 func newGenerator(b *bed, rig *nictest.Rig, t traffic) *generator {
-	g := &generator{wire: rig.Wire, frame: t.frame(0, largest(t.sizes))}
+	g := &generator{wire: rig.Wire, frame: t.frame(0, largest(t.Sizes))}
 	order := t.order()
 	targets := oneValue(b, targetLen*len(order))
 	b.check(targets.Put(uint32(0), t.targets(order)))
@@ -52,7 +52,7 @@ func newGenerator(b *bed, rig *nictest.Rig, t traffic) *generator {
 	var err error
 	g.prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.XDP, License: "GPL",
-		Instructions: writeAndRedirect(g, targets, len(order), rig.Wire.Index(b, rig.WireNIC), len(t.sizes) > 1),
+		Instructions: writeAndRedirect(g, targets, len(order), rig.Wire.Index(b, rig.WireNIC), len(t.Sizes) > 1),
 	})
 	b.check(err)
 	b.Cleanup(func() { g.prog.Close() })
@@ -78,7 +78,7 @@ func oneValue(b *bed, size int) *ebpf.Map {
 func (t traffic) targets(order []uint16) []byte {
 	table := make([]byte, 0, targetLen*len(order))
 	for n, i := range order {
-		size := t.sizes[n%len(t.sizes)]
+		size := t.Sizes[n%len(t.Sizes)]
 		f := t.frame(int(i), size)
 		e := make([]byte, targetLen)
 		copy(e[targetDst:], f[ipDstAt:ipDstAt+4])

@@ -57,6 +57,7 @@ func rigFacts() []string {
 	return []string{
 		"the NIC is one end of a veth pair, one queue, MTU 1,500, native XDP, copy mode",
 		"the wire's end: tx checksum, segmentation and VLAN offloads off; the NIC's end: GRO on, which on veth means NAPI",
+		"IPv6 off in all namespaces, so that no frame but the benchmark's own is on the wire",
 		"processor 0: the generator, and the kernel's receive work; processor 1: the worker, and the one consumer process",
 	}
 }

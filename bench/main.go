@@ -36,10 +36,23 @@ const (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == drainCommand {
+		os.Exit(drainAll())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// drainAll is the program as its own consumer.
+func drainAll() int {
+	signal.Ignore(os.Interrupt) // the terminal's Ctrl-C is for the program, whose end is ours
+	if err := drain(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailed
+	}
+	return exitOK
 }
 
 // options are the command line.

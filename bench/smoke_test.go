@@ -1,11 +1,20 @@
 package main
 
 import (
+	"os"
 	"testing"
 	"time"
 
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
+
+// TestMain lets the tests' program be its own consumer, as the program is.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == drainCommand {
+		os.Exit(drainAll())
+	}
+	os.Exit(m.Run())
+}
 
 // smokeRounds bursts are sent one after the other, each when all of the one
 // before has arrived: then no queue is ever full, and every frame must arrive.
@@ -22,7 +31,7 @@ func TestEveryFrameArrivesIntact(t *testing.T) {
 		{Direction: wireIn, Size: "64B", Containers: 1},
 		{Direction: wireIn, Size: "IMIX", Containers: 40, Random: true, Zipf: true},
 	} {
-		for _, name := range []string{nameDrop, nameBare, "inproc"} {
+		for _, name := range []string{nameDrop, nameBare, "asavie", "testpmd", "inproc", "tap", "bridge", "macvlan", "routed"} {
 			t.Run(c.name()+"/"+name, func(t *testing.T) { smoke(t, &c, name) })
 		}
 	}

@@ -5,15 +5,20 @@ import (
 	"net/netip"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/xdpdemux/xdpdemux/demux"
 	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/queues/inproc"
+	"github.com/xdpdemux/xdpdemux/queues/netns"
+	"github.com/xdpdemux/xdpdemux/queues/tap"
 )
 
 func switchContenders() []contender {
 	return []contender{
 		{name: "inproc", about: "xdpdemux with in-process queues, read by a thread of the same program", open: openInproc},
+		{name: "tap", about: "xdpdemux with TAPs: unmodified programs in network namespaces", refuses: namespacesRefuse,
+			perPort: 40 * time.Millisecond, open: openTap},
 	}
 }
 
@@ -38,14 +43,16 @@ type switched struct {
 	ctx    context.Context
 }
 
-// openSwitch gives the stage a switch with a port for each lane.
-func openSwitch(b *bed, s *stage, lanes []demux.Lane) *switched {
-	sw, err := demux.New(demux.Config{Workers: 1, MaxPorts: max(len(lanes), 1)})
+// openSwitch gives the stage a switch with a port for each lane. Foreign ones run
+// the container's own code on the worker's thread, and are judged by its time.
+func openSwitch(b *bed, s *stage, lanes []demux.Lane, foreign bool) *switched {
+	sw, err := demux.New(demux.Config{Workers: 1, MaxPorts: max(len(lanes), 1),
+		ThreadTime: func() int64 { return int64(threadTime()) }})
 	b.check(err)
-	b.check(sw.SetHost(demux.HostConfig{NICMAC: s.t.nic}))
+	b.check(sw.SetHost(demux.HostConfig{NICMAC: s.t.NIC}))
 	ports := make([]demux.PortConfig, len(lanes))
 	for i, l := range lanes {
-		ports[i] = demux.PortConfig{Name: strconv.Itoa(i), Addrs: []netip.Prefix{netip.PrefixFrom(s.t.address(i), 32)}, Lanes: []demux.Lane{l}}
+		ports[i] = demux.PortConfig{Name: strconv.Itoa(i), Addrs: []netip.Prefix{netip.PrefixFrom(s.t.address(i), 32)}, Lanes: []demux.Lane{l}, Foreign: foreign}
 	}
 	_, err = sw.Attach(ports...)
 	b.check(err)
@@ -82,9 +89,29 @@ func openInproc(b *bed, c *testCase) *stage {
 		lanes[i] = q.Lane(0)
 		r.ends = append(r.ends, q.Endpoint(0))
 	}
-	openSwitch(b, s, lanes).drive(b, s)
+	openSwitch(b, s, lanes, false).drive(b, s)
 	beside(s, r.run, r.stop)
 	s.count = r.count
+	return s
+}
+
+// openTap delivers into TAPs; behind them are the containers' own kernels, which
+// run on the worker's thread.
+func openTap(b *bed, c *testCase) *stage {
+	s := kernelStage(b, c, false)
+	lanes := make([]demux.Lane, c.Containers)
+	for i, ns := range s.rig.Containers {
+		place, err := netns.Open(ns.Path)
+		b.check(err)
+		b.Cleanup(func() { place.Close() })
+		q, err := tap.Open(tap.Config{NetNS: place, Name: inner, Owner: "xdpdemux-bench:" + strconv.Itoa(i),
+			MAC: s.t.NIC, Addrs: []netip.Prefix{netip.PrefixFrom(s.t.address(i), 32)}})
+		b.check(err)
+		b.Cleanup(func() { q.Close() })
+		lanes[i] = q.Lane(0)
+	}
+	openSwitch(b, s, lanes, true).drive(b, s)
+	consume(b, s, c)
 	return s
 }
 

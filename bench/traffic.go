@@ -33,12 +33,12 @@ const macPrefix = 0x026e
 
 // traffic says what frames a case sends.
 type traffic struct {
-	sizes      []int // in bytes without frame check sequence, in turn
-	containers int
-	zipf       bool // s=1.0 instead of uniform
-	random     bool // addresses scattered over 10/8 instead of contiguous
-	byMAC      bool // containers have MAC addresses of their own
-	src, nic   [6]byte
+	Sizes      []int // in bytes without frame check sequence, in turn
+	Containers int
+	Zipf       bool // s=1.0 instead of uniform
+	Random     bool // addresses scattered over 10/8 instead of contiguous
+	ByMAC      bool // containers have MAC addresses of their own
+	Src, NIC   [6]byte
 }
 
 // zipfSeed makes every run send the same sequence.
@@ -48,7 +48,7 @@ const zipfSeed = 20260101
 // factor permutes the numbers of 24 bits.
 func (t traffic) address(i int) netip.Addr {
 	n := uint32(9<<16 + i + 1)
-	if t.random {
+	if t.Random {
 		n = (uint32(i+1)*0x9e3779b1 + 0x5bd1e9) & 0xffffff
 	}
 	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
@@ -56,8 +56,8 @@ func (t traffic) address(i int) netip.Addr {
 
 // mac is the address to which frames for container i are sent.
 func (t traffic) mac(i int) [6]byte {
-	if !t.byMAC {
-		return t.nic
+	if !t.ByMAC {
+		return t.NIC
 	}
 	return [6]byte{macPrefix >> 8, macPrefix & 0xff, 0xc0, 0, byte(i >> 8), byte(i)}
 }
@@ -70,7 +70,7 @@ func (t traffic) frame(i, size int) []byte {
 	f := make([]byte, size)
 	mac, dst, src := t.mac(i), t.address(i).As4(), sourceAddr().As4()
 	copy(f, mac[:])
-	copy(f[6:], t.src[:])
+	copy(f[6:], t.Src[:])
 	be := binary.BigEndian
 	be.PutUint16(f[12:], 0x0800)
 	f[ethLen], f[ethLen+8], f[ethLen+9] = 0x45, 64, 17
@@ -107,16 +107,16 @@ func checksum(head []byte) uint16 {
 // two long: each of them equally often to within one, shuffled, or by Zipf's law.
 func (t traffic) order() []uint16 {
 	n := 1 << 10
-	for n < 4*t.containers {
+	for n < 4*t.Containers {
 		n *= 2
 	}
 	r := rand.New(rand.NewPCG(zipfSeed, 1))
-	if t.zipf {
-		return zipfOrder(r, max(n, 1<<16), t.containers)
+	if t.Zipf {
+		return zipfOrder(r, max(n, 1<<16), t.Containers)
 	}
 	order := make([]uint16, n)
 	for i := range order {
-		order[i] = uint16(i % t.containers)
+		order[i] = uint16(i % t.Containers)
 	}
 	r.Shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
 	return order

@@ -10,13 +10,13 @@ import (
 )
 
 func testTraffic() traffic {
-	return traffic{sizes: []int{60}, containers: 10000, src: [6]byte{2, 0x77, 0x69, 0x72, 0, 1}, nic: [6]byte{2, 0x6e, 0x69, 0x63, 0, 1}}
+	return traffic{Sizes: []int{60}, Containers: 10000, Src: [6]byte{2, 0x77, 0x69, 0x72, 0, 1}, NIC: [6]byte{2, 0x6e, 0x69, 0x63, 0, 1}}
 }
 
 // TestFramesAreWhatAnotherParserSees: every frame parses as Ethernet, IPv4 and
 // UDP with the right addresses, lengths and header checksum.
 func TestFramesAreWhatAnotherParserSees(t *testing.T) {
-	for _, tr := range []traffic{testTraffic(), {random: true, byMAC: true}} {
+	for _, tr := range []traffic{testTraffic(), {Random: true, ByMAC: true}} {
 		for _, size := range []int{60, 508, 590, 1496, maxFrame} {
 			for _, i := range []int{0, 1, 255, 256, 9999} {
 				inspect(t, tr, i, size)
@@ -59,13 +59,13 @@ func inspect(t *testing.T, tr traffic, i, size int) {
 func TestAddressesAreDistinct(t *testing.T) {
 	for _, random := range []bool{false, true} {
 		tr := testTraffic()
-		tr.random, tr.byMAC = random, true
+		tr.Random, tr.ByMAC = random, true
 		addrs, macs := map[netip.Addr]bool{}, map[[6]byte]bool{}
-		for i := range tr.containers {
+		for i := range tr.Containers {
 			addrs[tr.address(i)], macs[tr.mac(i)] = true, true
 		}
-		if len(addrs) != tr.containers || len(macs) != tr.containers {
-			t.Errorf("random=%v: %d addresses and %d MACs for %d containers", random, len(addrs), len(macs), tr.containers)
+		if len(addrs) != tr.Containers || len(macs) != tr.Containers {
+			t.Errorf("random=%v: %d addresses and %d MACs for %d containers", random, len(addrs), len(macs), tr.Containers)
 		}
 		for a := range addrs {
 			if !netip.MustParsePrefix("10.0.0.0/8").Contains(a) || a == sourceAddr() {
@@ -79,7 +79,7 @@ func TestAddressesAreDistinct(t *testing.T) {
 // not with any one byte of it changed, cut short, or for another container.
 func TestCheckerSeesEveryByte(t *testing.T) {
 	tr := testTraffic()
-	tr.random, tr.byMAC = true, true
+	tr.Random, tr.ByMAC = true, true
 	c := newChecker(tr)
 	for _, size := range []int{60, 590, maxFrame} {
 		for _, i := range []int{0, 300, 9999} {
@@ -115,7 +115,7 @@ func TestCheckerAllocatesNothing(t *testing.T) {
 func TestUniformOrderReachesAllEquallyOften(t *testing.T) {
 	tr := testTraffic()
 	for _, n := range []int{1, 100, 1000, 10000} {
-		tr.containers = n
+		tr.Containers = n
 		order := tr.order()
 		if len(order)&(len(order)-1) != 0 {
 			t.Fatalf("%d containers: the order has %d entries, no power of two", n, len(order))
@@ -136,9 +136,9 @@ func TestUniformOrderReachesAllEquallyOften(t *testing.T) {
 // the second about half of that; the order is the same each time.
 func TestZipfOrder(t *testing.T) {
 	tr := testTraffic()
-	tr.containers, tr.zipf = 1000, true
+	tr.Containers, tr.Zipf = 1000, true
 	order := tr.order()
-	counts := make([]int, tr.containers)
+	counts := make([]int, tr.Containers)
 	for _, i := range order {
 		counts[i]++
 	}

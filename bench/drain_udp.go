@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpdemux/xdpdemux/queues/netns"
+)
+
+// udpSink reads a UDP socket in each container's network namespace: what a
+// program behind the kernel's stack would do.
+type udpSink struct {
+	poll    *poller
+	sockets []int
+	check   *checker
+	page    *page
+	got     *datagrams
+}
+
+// socketBuffer is how many bytes may wait in each container's socket.
+const socketBuffer = 1 << 20
+
+func openUDP(o orders, p *page) (s *udpSink, err error) {
+	s = &udpSink{check: newChecker(o.Traffic), page: p, got: newDatagrams()}
+	if s.poll, err = newPoller(); err != nil {
+		return nil, err
+	}
+	for i, place := range o.Places {
+		fd, err := listenIn(place)
+		if err == nil {
+			s.sockets = append(s.sockets, fd)
+			err = s.poll.add(fd, uint32(i))
+		}
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("the socket of container %d: %w", i, err)
+		}
+	}
+	return s, nil
+}
+
+// listenIn opens a socket in a namespace.
+func listenIn(place string) (fd int, err error) {
+	ns, err := netns.Open(place)
+	if err != nil {
+		return -1, err
+	}
+	defer ns.Close()
+	err = ns.Do(func() error {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return -1, err
+	}
+	err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer),
+		unix.Bind(fd, &unix.SockaddrInet4{Port: drainPort}))
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// sweep is described at sink.
+func (s *udpSink) sweep(block bool) error {
+	ready, err := s.poll.wait(block)
+	if err != nil {
+		return err
+	}
+	for _, i := range ready {
+		if err := s.read(int(i)); err != nil {
+			return fmt.Errorf("reading the socket of container %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (s *udpSink) read(i int) error {
+	n, err := s.got.receive(s.sockets[i])
+	good := uint64(0)
+	for j := range n {
+		if s.check.payload(i, s.got.data(j)) {
+			good++
+		}
+	}
+	if n > 0 {
+		s.page.counter(countFrames).Add(good)
+		s.page.counter(countBad).Add(uint64(n) - good)
+	}
+	return err
+}
+
+// wake is described at sink.
+func (s *udpSink) wake() { s.poll.wake() }
+
+// close is described at sink.
+func (s *udpSink) close() {
+	for _, fd := range s.sockets {
+		unix.Close(fd)
+	}
+	s.poll.close()
+}
