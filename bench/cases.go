@@ -4,7 +4,7 @@ package main
 func committedCases() (list []testCase) {
 	for _, n := range []int{1, 100, 1000, 10000} {
 		list = append(list, testCase{Direction: wireIn, Size: "64B", Containers: n, Quick: n == 1 || n == 1000, Limit: nameBare,
-			Contenders: []string{nameDrop, nameBare, "inproc"}})
+			Contenders: []string{nameDrop, nameBare, "inproc", "memif"}})
 	}
 	return list
 }

@@ -59,6 +59,8 @@ func openSink(o orders, p *page) (sink, error) {
 	switch o.Kind {
 	case kindUDP:
 		return openUDP(o, p)
+	case kindMemif:
+		return openMemif(o, p)
 	}
 	return nil, fmt.Errorf("no kind of queue is named %q", o.Kind)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,7 +32,7 @@ func openUDP(o orders, p *page) (s *udpSink, err error) {
 		fd, err := listenIn(place)
 		if err == nil {
 			s.sockets = append(s.sockets, fd)
-			err = s.poll.add(fd, uint32(i))
+			err = s.poll.add(fd, uint32(i), level)
 		}
 		if err != nil {
 			s.close()
@@ -66,7 +67,11 @@ func listenIn(place string) (fd int, err error) {
 
 // sweep is described at sink.
 func (s *udpSink) sweep(block bool) error {
-	ready, err := s.poll.wait(block)
+	timeout := time.Duration(0)
+	if block {
+		timeout = -1
+	}
+	ready, err := s.poll.wait(timeout)
 	if err != nil {
 		return err
 	}

@@ -39,11 +39,16 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == drainCommand {
 		os.Exit(drainAll())
 	}
+	runtime.GOMAXPROCS(threads)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
+
+// threads may run Go code at once, on however many processors: workers and
+// readers never give theirs back to the Go scheduler.
+const threads = 16
 
 // drainAll is the program as its own consumer.
 func drainAll() int {

@@ -26,7 +26,7 @@ func (c *testCase) estimate(s settings) time.Duration {
 			continue
 		}
 		one := time.Duration(float64(s.window())*(1+warmUp)) + 100*time.Millisecond
-		total += 2*time.Second + k.perPort*time.Duration(c.Containers) + time.Duration(s.Repeats)*one
+		total += time.Second + k.perPort*time.Duration(c.Containers) + time.Duration(s.Repeats+1)*one
 	}
 	return total
 }

@@ -3,20 +3,31 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // poller is an epoll instance over descriptors with numbers. wait belongs to
-// one goroutine.
+// one goroutine, everything else to anybody.
 type poller struct {
 	fd, bell int
 	events   [256]unix.EpollEvent
 	ready    [256]uint32
 }
 
-// bellNumber is that of the poller's own bell; no descriptor may have it.
-const bellNumber = 1<<31 - 1
+// How a poller watches.
+const (
+	level = unix.EPOLLIN
+	edge  = unix.EPOLLIN | unix.EPOLLET&0xffffffff
+)
+
+// The kinds of descriptor: those that wait tells of, and those that just end it.
+const (
+	kindNumbered int32 = iota
+	kindSilent
+	kindBell
+)
 
 func newPoller() (p *poller, err error) {
 	p = &poller{fd: -1, bell: -1}
@@ -24,7 +35,7 @@ func newPoller() (p *poller, err error) {
 		return nil, fmt.Errorf("creating an epoll instance: %w", err)
 	}
 	if p.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
-		err = p.add(p.bell, bellNumber)
+		err = p.watch(p.bell, unix.EpollEvent{Events: level, Pad: kindBell})
 	}
 	if err != nil {
 		p.close()
@@ -33,23 +44,34 @@ func newPoller() (p *poller, err error) {
 	return p, nil
 }
 
-// add watches fd for something to read, as long as there is something.
-func (p *poller) add(fd int, number uint32) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(number)}
+// add watches fd for something to read.
+func (p *poller) add(fd int, number uint32, how uint32) error {
+	return p.watch(fd, unix.EpollEvent{Events: how, Fd: int32(number), Pad: kindNumbered})
+}
+
+// addSilent watches fd for something to read, which ends wait without a number.
+func (p *poller) addSilent(fd int) error {
+	return p.watch(fd, unix.EpollEvent{Events: edge, Pad: kindSilent})
+}
+
+func (p *poller) watch(fd int, ev unix.EpollEvent) error {
 	if err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("watching descriptor %d: %w", fd, err)
 	}
 	return nil
 }
 
-// wait returns the numbers of descriptors with something to read, until the
-// next call; with block it waits for one, or for wake.
-func (p *poller) wait(block bool) ([]uint32, error) {
-	timeout := 0
-	if block {
-		timeout = -1
+// remove forgets fd.
+func (p *poller) remove(fd int) error { return unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) }
+
+// wait returns the numbers of descriptors with something to read, valid until
+// the next call; a negative timeout waits for one, or for wake.
+func (p *poller) wait(timeout time.Duration) ([]uint32, error) {
+	ms := -1
+	if timeout >= 0 {
+		ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
 	}
-	n, err := unix.EpollWait(p.fd, p.events[:], timeout)
+	n, err := unix.EpollWait(p.fd, p.events[:], ms)
 	if err != nil {
 		if errors.Is(err, unix.EINTR) {
 			return nil, nil
@@ -58,9 +80,10 @@ func (p *poller) wait(block bool) ([]uint32, error) {
 	}
 	ready := p.ready[:0]
 	for i := range n {
-		if number := uint32(p.events[i].Fd); number != bellNumber {
-			ready = append(ready, number)
-		} else {
+		switch ev := &p.events[i]; ev.Pad {
+		case kindNumbered:
+			ready = append(ready, uint32(ev.Fd))
+		case kindBell:
 			var buf [8]byte
 			_, _ = unix.Read(p.bell, buf[:])
 		}
@@ -68,7 +91,7 @@ func (p *poller) wait(block bool) ([]uint32, error) {
 	return ready, nil
 }
 
-// wake ends the wait that runs, or the next. Any goroutine may call it.
+// wake ends the wait that runs, or the next.
 func (p *poller) wake() {
 	one := [8]byte{1}
 	_, _ = unix.Write(p.bell, one[:]) // EAGAIN: it rings already

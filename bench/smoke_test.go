@@ -29,9 +29,9 @@ func TestEveryFrameArrivesIntact(t *testing.T) {
 	}
 	for _, c := range []testCase{
 		{Direction: wireIn, Size: "64B", Containers: 1},
-		{Direction: wireIn, Size: "IMIX", Containers: 40, Random: true, Zipf: true},
+		{Direction: wireIn, Size: "IMIX", Containers: 12, Random: true, Zipf: true},
 	} {
-		for _, name := range []string{nameDrop, nameBare, "asavie", "testpmd", "inproc", "tap", "bridge", "macvlan", "routed"} {
+		for _, name := range []string{nameDrop, nameBare, "inproc", "memif", "tap", "bridge", "macvlan", "routed"} {
 			t.Run(c.name()+"/"+name, func(t *testing.T) { smoke(t, &c, name) })
 		}
 	}
@@ -56,13 +56,13 @@ func smoke(t *testing.T, c *testCase, name string) {
 	for range smokeRounds {
 		sendAndAwait(t, s)
 	}
-	if s.stop != nil {
-		if err := s.stop(); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if a, err := s.count(); err != nil || a.bad != 0 {
 		t.Errorf("%d frames were not what or where they should be (%v)", a.bad, err)
+	}
+	if s.stop != nil {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 func switchContenders() []contender {
 	return []contender{
 		{name: "inproc", about: "xdpdemux with in-process queues, read by a thread of the same program", open: openInproc},
+		{name: "memif", about: "xdpdemux with memif queues, whose clients are all in the consumer process", refuses: memifRefuses,
+			perPort: 2 * time.Millisecond, open: openMemifs},
 		{name: "tap", about: "xdpdemux with TAPs: unmodified programs in network namespaces", refuses: namespacesRefuse,
 			perPort: 40 * time.Millisecond, open: openTap},
 	}
@@ -37,8 +39,9 @@ func laneSlots(containers int) int {
 // switched is a worker of the switch between a socket and lanes.
 type switched struct {
 	sw     *demux.Switch
+	ids    []demux.PortID
 	socket demux.Link
-	meter  *meter
+	waiter
 	cancel context.CancelFunc
 	ctx    context.Context
 }
@@ -54,16 +57,20 @@ func openSwitch(b *bed, s *stage, lanes []demux.Lane, foreign bool) *switched {
 	for i, l := range lanes {
 		ports[i] = demux.PortConfig{Name: strconv.Itoa(i), Addrs: []netip.Prefix{netip.PrefixFrom(s.t.address(i), 32)}, Lanes: []demux.Lane{l}, Foreign: foreign}
 	}
-	_, err = sw.Attach(ports...)
+	ids, err := sw.Attach(ports...)
 	b.check(err)
-	m := newMeter()
-	s.meter = m
-	return &switched{sw: sw, socket: attachSocket(b, s), meter: m}
+	poll, err := newPoller()
+	b.check(err)
+	b.Cleanup(poll.close)
+	socket := attachSocket(b, s)
+	b.check(poll.addSilent(socket.Fd()))
+	s.meter = newMeter()
+	return &switched{sw: sw, ids: ids, socket: socket, waiter: waiter{poll: poll, meter: s.meter}}
 }
 
 func (w *switched) run() error {
 	w.meter.resume()
-	return w.sw.Run(w.ctx, 0, []demux.Link{metered{w.socket, w.meter}}, polite{w.meter})
+	return w.sw.Run(w.ctx, 0, []demux.Link{metered{w.socket, w.meter}}, &w.waiter)
 }
 
 // drive has the switch run from the stage's start to its stop.

@@ -159,7 +159,7 @@ func meanSize(sizes []int) float64 {
 }
 
 // checker tells whether a frame is the one that was sent, by reading every byte
-// of it. It belongs to one goroutine.
+// of it. Any goroutine may use it.
 type checker struct {
 	t       traffic
 	head    [headLen]byte // of a frame for container 0 of 0 bytes
