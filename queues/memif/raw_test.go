@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/queues/memif/internal/shm"
 	"github.com/xdpdemux/xdpdemux/queues/memif/internal/wire"
 )
@@ -21,15 +22,15 @@ const generous = 30 * time.Second
 // raw is a client by hand: a right one as long as nobody tells it to be wrong.
 // It belongs to one goroutine.
 type raw struct {
-	layout  shm.Layout
-	conn    *wire.Conn
-	region  *shm.Region
-	c2s     []rawRing
-	s2c     []rawRing
-	closed  bool
-	id      uint32
-	secret  string
-	replies []wire.Message
+	layout shm.Layout
+	conn   *wire.Conn
+	region *shm.Region
+	file   int // the region's
+	c2s    []rawRing
+	s2c    []rawRing
+	closed bool
+	id     uint32
+	secret string
 }
 
 type rawRing struct {
@@ -45,15 +46,20 @@ func newRaw(layout shm.Layout) (*raw, error) {
 	if r.region, err = shm.CreateRegion("memif test", layout.Size()); err != nil {
 		return nil, err
 	}
-	for i := range layout.Rings {
+	r.file = r.region.FD()
+	return r, r.newRings()
+}
+
+func (r *raw) newRings() error {
+	for i := range r.layout.Rings {
 		to, err1 := r.newRing(shm.C2S, i)
 		from, err2 := r.newRing(shm.S2C, i)
 		if err := errors.Join(err1, err2); err != nil {
-			return nil, err
+			return err
 		}
 		r.c2s, r.s2c = append(r.c2s, to), append(r.s2c, from)
 	}
-	return r, nil
+	return nil
 }
 
 func (r *raw) newRing(d shm.Direction, i int) (rawRing, error) {
@@ -138,7 +144,7 @@ func (r *raw) sayInit() error {
 }
 
 func (r *raw) sayRegion() error {
-	return r.ask(wire.AddRegion{Size: r.layout.Size()}, r.region.FD())
+	return r.ask(wire.AddRegion{Size: r.layout.Size()}, r.file)
 }
 
 func (r *raw) sayRings() error {
@@ -258,7 +264,9 @@ func (r *raw) leave() error {
 	if r.conn == nil {
 		return nil
 	}
-	return r.conn.Close()
+	conn := r.conn
+	r.conn = nil
+	return conn.Close()
 }
 
 // close lets go of everything.
@@ -343,4 +351,27 @@ func eventually(t testing.TB, what string, holds func() bool) {
 func isConnected(q *Queue) bool {
 	_, ok := q.Client()
 	return ok
+}
+
+// rebase puts the rings into another region, whose file is fd.
+func (r *raw) rebase(region *shm.Region, fd int) error {
+	if err := r.region.Close(); err != nil {
+		return err
+	}
+	r.region, r.file = region, fd
+	for _, ring := range append(r.c2s, r.s2c...) {
+		if err := unix.Close(ring.bell); err != nil {
+			return err
+		}
+	}
+	r.c2s, r.s2c = nil, nil
+	return r.newRings()
+}
+
+func buffers(n, size int) []frame.Frame {
+	f := make([]frame.Frame, n)
+	for i := range f {
+		f[i].Data = make([]byte, size)
+	}
+	return f
 }
