@@ -119,7 +119,8 @@ func (w *worker) openMail(box *mailbox) int {
 }
 
 // deliverRun delivers frames of one mailbox that are alike, as this worker's
-// part of counting them.
+// part of counting them. Where an Update gave the port's lane to another worker
+// meanwhile, it hands them on.
 func (w *worker) deliverRun(l *letter, f []frame.Frame) {
 	src := l.src
 	if src == nil {
@@ -130,9 +131,11 @@ func (w *worker) deliverRun(l *letter, f []frame.Frame) {
 		w.mode = modeError
 	}
 	w.missed = 0
-	if to := w.lanes.find(l.id.Slot); to != nil && to.p.id == l.id && to.lane != nil {
-		w.deliver(to, f)
-		to.sheet.rxDrops[w.missedBy].add(w.missed)
+	if to := w.lanes.find(l.id.Slot); to != nil && to.p.id == l.id {
+		w.deliverLetters(to, f)
+		if w.mode == modeCopy {
+			to.sheet.rxDrops[w.missedBy].add(w.missed)
+		}
 	} else if w.mode == modeSwitch {
 		w.tally.drop(Gone, len(f))
 	}
@@ -140,4 +143,20 @@ func (w *worker) deliverRun(l *letter, f []frame.Frame) {
 	if l.mode == modeSwitch {
 		src.sheets[w.id].settled.add(uint64(len(f)))
 	}
+}
+
+// deliverLetters delivers frames of one mailbox. Their sender made them such as
+// the port took them then: an Update since may have given it another lane,
+// without that one's offloads, or a smaller MTU.
+func (w *worker) deliverLetters(to *laneSlot, f []frame.Frame) {
+	from := 0
+	for i := range f {
+		if to.takes(&f[i]) {
+			continue
+		}
+		w.deliver(to, f[from:i])
+		w.refit(to, &f[i])
+		from = i + 1
+	}
+	w.deliver(to, f[from:])
 }

@@ -280,3 +280,85 @@ func TestMailboxRing(t *testing.T) {
 		t.Error("a frame larger than the mailbox went in")
 	}
 }
+
+// TestMailboxRefits: letters that lie in a mailbox while the port gets another
+// lane arrive in the shape that the new one takes, and in order: checksums
+// complete, super-frames cut, nothing above the MTU.
+func TestMailboxRefits(t *testing.T) {
+	const payload, size = 6000, 1400
+	super := super(tcp(peerMAC, nicMAC, far4, a4, payload), false, size)
+	plain, sum := udp(peerMAC, nicMAC, far4, a4, 30), udp(peerMAC, nicMAC, far4, a4, 31)
+	long := udp(peerMAC, nicMAC, far4, a4, 1400)
+	for name, c := range map[string]struct {
+		lane   demuxtest.LaneConfig
+		mtu    int
+		came   func(t *testing.T, got [][]byte, raw []frame.Frame)
+		drops  int // as too_big
+		remote bool
+	}{
+		"the same offloads": {demuxtest.LaneConfig{Offloads: allOffloads}, 1500, func(t *testing.T, got [][]byte, raw []frame.Frame) {
+			if len(raw) != 5 || raw[1].Flags&frame.NeedsChecksum == 0 || raw[2].GSO != frame.GSOTCPv4 {
+				t.Errorf("%d frames came: %+v", len(raw), raw)
+			}
+		}, 0, false},
+		"no offloads": {demuxtest.LaneConfig{MaxFrame: 1514}, 1500, func(t *testing.T, got [][]byte, raw []frame.Frame) {
+			if len(got) != 9 {
+				t.Fatalf("%d frames came, want 9", len(got))
+			}
+			wantFrames(t, "whole ones", [][]byte{got[0], got[1], got[7], got[8]}, plain, sum, long, plain)
+			checkSegments(t, got[2:7], payload, size, 0)
+			for i, f := range raw {
+				if f.Flags&frame.NeedsChecksum != 0 || f.GSO != frame.GSONone {
+					t.Errorf("frame %d bears %+v", i, f.Meta)
+				}
+			}
+		}, 0, false},
+		"a smaller MTU": {demuxtest.LaneConfig{Offloads: allOffloads}, 1000, func(t *testing.T, got [][]byte, _ []frame.Frame) {
+			if len(got) != 3 {
+				t.Errorf("%d frames came, want 3", len(got))
+			}
+		}, 2, false},
+		"another worker's lane": {demuxtest.LaneConfig{MaxFrame: 1514}, 1500, func(t *testing.T, got [][]byte, _ []frame.Frame) {
+			if len(got) != 9 {
+				t.Errorf("%d frames came, want 9", len(got))
+			}
+		}, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Config{Workers: 3})
+			r.setHost("10.0.0.1")
+			p := r.newPort(PortConfig{Name: "p", Addrs: []netip.Prefix{pfx("10.0.0.10/32")}}, demuxtest.LaneConfig{Offloads: allOffloads})
+			p.cfg.Lanes[1], p.cfg.Lanes[2] = nil, nil
+			ids, err := r.sw.Attach(p.cfg)
+			r.ok(err)
+			r.begin()
+			r.links[1].ArriveFrame(frame.Frame{Data: plain})
+			r.links[1].ArriveFrame(needsSum(sum))
+			r.links[1].ArriveFrame(super)
+			r.links[1].Arrive(long, plain)
+			r.sw.workers[1].breath()
+			next := r.newPort(PortConfig{Name: "p", Addrs: p.cfg.Addrs, MTU: c.mtu}, c.lane)
+			next.id = ids[0]
+			for w := range next.cfg.Lanes {
+				if at := map[bool]int{true: 2}[c.remote]; w != at {
+					next.cfg.Lanes[w] = nil
+				}
+			}
+			r.ok(r.sw.Update(ids[0], next.cfg))
+			r.settle()
+			raw := append(next.lanes[0].Got(), next.lanes[2].Got()...)
+			var got [][]byte
+			for _, f := range raw {
+				got = append(got, f.Data)
+			}
+			c.came(t, got, raw)
+			st, err := r.sw.PortStats(ids[0])
+			r.ok(err)
+			s := r.sw.Stats()
+			if int(s.Wire.Drops[TooBig]) != c.drops || int(st.RxDrops[TooBig]) != c.drops ||
+				int(s.Wire.Delivered) != 5-c.drops || s.Wire.InFlight != 0 {
+				t.Errorf("%+v, %+v", s.Wire, st)
+			}
+		})
+	}
+}

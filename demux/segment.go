@@ -81,6 +81,35 @@ func (l *laneSlot) takesWhole(f *frame.Frame) bool {
 	return l.offloads&need == need && uint32(len(f.Data)) <= l.maxFrame
 }
 
+// takes tells whether the port takes the frame, which was made to fit once, as
+// it is now.
+func (l *laneSlot) takes(f *frame.Frame) bool {
+	if f.GSO == frame.GSONone {
+		return uint32(len(f.Data)) <= l.maxLen &&
+			(f.Flags&frame.NeedsChecksum == 0 || l.offloads&frame.OffloadChecksum != 0)
+	}
+	return l.takesWhole(f) && min(uint32(f.HdrLen)+uint32(f.GSOSize), uint32(len(f.Data))) <= l.maxLen
+}
+
+// refit delivers a frame that the port does not take as it is, in the shape that
+// it does take, and counts it. It is nobody's batch any more, so its sender is
+// told no path MTU: its next frame will tell.
+func (w *worker) refit(to *laneSlot, f *frame.Frame) {
+	switch s := &w.cut; {
+	case f.GSO == frame.GSONone && uint32(len(f.Data)) > to.maxLen:
+		w.lost(to, TooBig, 1)
+	case f.GSO == frame.GSONone && !packet.CompleteChecksum(f.Data, &f.Meta), f.GSO != frame.GSONone && !s.Init(f.Data, &f.Meta):
+		w.lost(to, Malformed, 1)
+	case f.GSO == frame.GSONone:
+		w.pieces[0] = *f
+		w.deliver(to, w.pieces[:1])
+	case uint32(s.MaxLen()) > to.maxLen:
+		w.lost(to, TooBig, 1)
+	case w.mayCut():
+		w.deliverCut(to, f)
+	}
+}
+
 // superOffload is what a lane must offer to take that kind of super-frame.
 func superOffload(gso uint8) frame.Offload {
 	switch gso {
