@@ -1,6 +1,9 @@
 package demux
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // counter has one writer, a worker, and any number of readers.
 type counter struct{ v atomic.Uint64 }
@@ -31,7 +34,61 @@ type sheet struct {
 
 // ledger is all workers' sheets about one source or destination. The sheets
 // are objects of their own, so that no two workers write to one cache line.
-type ledger struct{ sheets []*sheet }
+type ledger struct {
+	sheets []*sheet
+
+	// What Switch.mu guards: the lanes that count losses for themselves, and
+	// what those had counted that are not in use any more.
+	lanes []Lane
+	lost  laneLosses
+	// ended: no worker takes frames from this source any more. Also of mu.
+	ended bool
+}
+
+// laneLosses is what lanes consumed and did not yield.
+type laneLosses struct{ tooBig, malformed uint64 }
+
+func (l *laneLosses) add(lane Lane) {
+	if c, ok := lane.(Lossy); ok {
+		tooBig, malformed := c.Lost()
+		l.tooBig, l.malformed = l.tooBig+tooBig, l.malformed+malformed
+	}
+}
+
+// use has the losses of these lanes counted, too.
+func (l *ledger) use(lanes []Lane) {
+	for _, lane := range lanes {
+		if lane != nil && !containsLane(l.lanes, lane) {
+			l.lanes = append(l.lanes, lane)
+		}
+	}
+}
+
+// keep lets go of all lanes but these; what the others have lost stays counted.
+func (l *ledger) keep(lanes []Lane) {
+	var kept []Lane
+	for _, lane := range l.lanes {
+		if containsLane(lanes, lane) {
+			kept = append(kept, lane)
+		} else {
+			l.lost.add(lane)
+		}
+	}
+	l.lanes = kept
+}
+
+func containsLane(lanes []Lane, lane Lane) bool {
+	return slices.ContainsFunc(lanes, func(l Lane) bool { return sameLane(l, lane) })
+}
+
+// losses is what all lanes lost, ever.
+func (l *ledger) losses() laneLosses {
+	sum := l.lost
+	for _, lane := range l.lanes {
+		sum.add(lane)
+	}
+	return sum
+}
 
 func newLedger(workers int) *ledger {
 	l := &ledger{sheets: make([]*sheet, workers)}

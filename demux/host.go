@@ -51,7 +51,11 @@ func (s *Switch) SetHost(cfg HostConfig) error {
 		}
 		t.claimForHost(p)
 	}
-	s.publish(t, func() { s.ports[HostSlot] = p })
+	s.publish(t, func() {
+		if s.ports[HostSlot] = nil; p != nil {
+			s.enter(p)
+		}
+	})
 	s.replaced(old, p)
 	return nil
 }

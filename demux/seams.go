@@ -35,7 +35,7 @@ type Lane interface {
 	// reslicing each to the frame's length, and returns how many; it stops
 	// after maxBytes. What it yields is ours: the container cannot change it
 	// any more. A frame larger than its buffer is consumed, counted by the
-	// lane and not yielded.
+	// lane and not yielded; see Lossy.
 	Collect(f []frame.Frame, maxBytes int) int
 	// Arm asks the peer to ring the doorbell for its next frame, or not to.
 	Arm(on bool)
@@ -44,6 +44,15 @@ type Lane interface {
 	MaxFrame() int
 	// Offloads says what the container's side finishes by itself.
 	Offloads() frame.Offload
+}
+
+// Lossy is a Lane that tells, since it was made, how many frames of the container
+// it has consumed and not yielded: those larger than the buffer that they were to
+// be copied into, and those that contradicted themselves. They count as received
+// from the port, and as lost for TooBig and Malformed. Any goroutine may ask, also
+// when the lane is not in use any more.
+type Lossy interface {
+	Lost() (tooBig, malformed uint64)
 }
 
 // Waiter is a worker's one place to sleep: epoll in the daemon, a channel in

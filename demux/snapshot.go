@@ -100,10 +100,14 @@ func (s *Switch) replaced(old, p *port) {
 	s.letGo()
 	s.grace()
 	var keep []laneSlot
+	var lanes []Lane
 	if p != nil {
-		keep = p.lanes
+		keep, lanes = p.lanes, p.Lanes
 	}
 	stopSlow(old.lanes, keep)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old.books.keep(lanes)
 }
 
 // stopSlow ends the slow lanes of old, save those whose state is in keep. No

@@ -8,7 +8,8 @@ package demux
 // holds exactly; while frames move, a reader may see a batch half counted.
 type Source struct {
 	// Received counts the frames taken from this source, and Bytes theirs. A
-	// super-frame is one frame.
+	// super-frame is one frame. What a lane consumed and did not yield (see
+	// Lossy) has no bytes here, and stands in Drops.
 	Received, Bytes uint64
 	// Delivered went into a container's queue, Flooded into the queues of
 	// several ports (counted once), ToHost into the host port's queue.
@@ -101,7 +102,7 @@ type PortStats struct {
 	Slow bool
 }
 
-// source sums the source side of the sheets.
+// source sums the source side of the sheets. The caller holds Switch.mu.
 func (l *ledger) source() (s Source) {
 	s.InFlight = uint64(max(0, int64(l.inFlight()))) // below 0 only while frames move
 	for _, w := range l.sheets {
@@ -116,6 +117,10 @@ func (l *ledger) source() (s Source) {
 			s.Drops[i] += w.drops[i].load()
 		}
 	}
+	lost := l.losses()
+	s.Received += lost.tooBig + lost.malformed
+	s.Drops[TooBig] += lost.tooBig
+	s.Drops[Malformed] += lost.malformed
 	return s
 }
 
@@ -218,12 +223,13 @@ type past struct {
 	built, builtLost uint64
 }
 
-// foldRetired adds the ledgers of detached ports to the past once none of
-// their frames is in flight any more. The caller holds mu.
+// foldRetired adds the ledgers of detached ports to the past once no worker is
+// in the middle of a batch of theirs and none of their frames is in flight any
+// more. The caller holds mu.
 func (s *Switch) foldRetired() {
 	keep := s.retired[:0]
 	for _, l := range s.retired {
-		if l.inFlight() != 0 {
+		if !l.ended || l.inFlight() != 0 {
 			keep = append(keep, l)
 			continue
 		}

@@ -174,8 +174,15 @@ func (s *Switch) adopt(fresh []*port) {
 		for int(p.id.Slot) >= len(s.ports) {
 			s.ports, s.gens = append(s.ports, nil), append(s.gens, 0)
 		}
-		s.ports[p.id.Slot], s.gens[p.id.Slot] = p, p.id.Gen
+		s.gens[p.id.Slot] = p.id.Gen
+		s.enter(p)
 	}
+}
+
+// enter makes p the port of its slot. The caller holds mu.
+func (s *Switch) enter(p *port) {
+	s.ports[p.id.Slot] = p
+	p.books.use(p.Lanes)
 }
 
 // announce has every worker look at the new lanes once.
@@ -212,7 +219,7 @@ func (s *Switch) Update(id PortID, cfg PortConfig) error {
 	s.useHops(t, p)
 	s.leaveHops(t, old)
 	s.returnToHost(t)
-	s.publish(t, func() { s.ports[id.Slot] = p })
+	s.publish(t, func() { s.enter(p) })
 	s.replaced(old, p)
 	return nil
 }
@@ -268,6 +275,9 @@ func (s *Switch) retire(old []*port) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, p := range old {
+		p.books.ended = true
+	}
 	s.foldRetired()
 }
 

@@ -124,6 +124,9 @@ func (l *Lane) Oversize() int {
 	return l.oversize
 }
 
+// Lost is described at demux.Lossy.
+func (l *Lane) Lost() (tooBig, malformed uint64) { return uint64(l.Oversize()), 0 }
+
 func (l *Lane) enter(what string, busy *atomic.Bool) func() {
 	if l.closed.Load() {
 		l.rep.Errorf("lane: %s after the lane was given back", what)
