@@ -34,6 +34,9 @@ type Lane interface {
 	// Offloads says what the container's side finishes by itself. It does not
 	// change while the queue is open.
 	Offloads() frame.Offload
+	// Lost is this lane's part of Stats.Oversize and Stats.Malformed. Any
+	// goroutine may ask, also after the queue was closed.
+	Lost() (oversize, malformed uint64)
 }
 
 // Queue is a container's queue pair. Its methods may be called by any

@@ -67,6 +67,9 @@ func (l *Lane) Arm(on bool) { l.worker.arm(on) }
 // Stats are the lane's counters.
 func (l *Lane) Stats() queues.Stats { return queues.Stats{Oversize: l.oversize.Load()} }
 
+// Lost is what Stats says of single frames; see queues.Lane.
+func (l *Lane) Lost() (oversize, malformed uint64) { return l.oversize.Load(), 0 }
+
 // Deliver is described at queues.Lane. Gone means that the program has closed
 // its Endpoint.
 func (l *Lane) Deliver(f []frame.Frame) (int, frame.Refusal) {

@@ -105,6 +105,9 @@ func collectOversize(t *testing.T, kind Kind) {
 	if s := q.Stats(); s != want {
 		t.Errorf("counters %+v, want %+v", s, want)
 	}
+	if oversize, malformed := l.Lost(); oversize != 2 || malformed != 0 {
+		t.Errorf("the lane says that it lost %d oversize and %d malformed frames, want 2 and 0", oversize, malformed)
+	}
 }
 
 // What was collected stays as it is, whatever the container sends next.

@@ -70,6 +70,10 @@ func (l *Lane) Stats() queues.Stats {
 	}
 }
 
+// Lost is what Stats says of single frames: those that Collect consumed and did
+// not yield. Any goroutine may ask, also after the queue was closed.
+func (l *Lane) Lost() (oversize, malformed uint64) { return l.oversize.Load(), l.malformed.Load() }
+
 func (l *Lane) close() error { return unix.Close(l.fd) }
 
 // Deliver is described at queues.Lane. A frame that the container's kernel
