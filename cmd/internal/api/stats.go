@@ -7,7 +7,8 @@ import "time"
 // Answered + InFlight + the sum of Drops.
 type Flow struct {
 	// Received frames came in from this source; Bytes is their length with
-	// the Ethernet header.
+	// the Ethernet header. A container's frame that was too large to be looked
+	// at, or contradicted itself, is received and dropped, and has no bytes here.
 	Received uint64 `json:"received"`
 	Bytes    uint64 `json:"bytes"`
 	// Delivered went to one container.
@@ -58,9 +59,9 @@ type PortStats struct {
 	RxDrops map[string]uint64 `json:"rx_drops"`
 	// Tx is what became of the frames that the container sent.
 	Tx Flow `json:"tx"`
-	// TxRefused are frames that the container sent and that the queue itself
-	// threw away, oversize or malformed, and errors of its system calls. They
-	// are not among those that Tx received.
+	// TxRefused says which of Tx the queue itself threw away, so that no worker
+	// looked at them: oversize, which Tx drops as too_big, and malformed; and
+	// errors, its system calls that failed, which are no frames.
 	TxRefused map[string]uint64 `json:"tx_refused"`
 	// SlowLane says that the container costs so much time that it has a
 	// thread of its own.
