@@ -43,6 +43,9 @@ func (l *Lane) Stats() queues.Stats {
 	return queues.Stats{Oversize: l.oversize.Load(), Malformed: l.malformed.Load()}
 }
 
+// Lost is described at queues.Lane.
+func (l *Lane) Lost() (oversize, malformed uint64) { return l.oversize.Load(), l.malformed.Load() }
+
 // Fd is the doorbell of the client that is connected, for an edge-triggered
 // epoll on readability; nobody needs to read it. It is -1 while there is none,
 // and closed when the client leaves: Queue.Watch tells when.
