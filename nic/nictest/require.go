@@ -42,7 +42,7 @@ func Missing(t testing.TB, what string) {
 // debianPackage is the package of Debian 12 that holds a program.
 func debianPackage(program string) string {
 	switch program {
-	case "ip", "bridge", "tc", "ss":
+	case "ip", "bridge", "tc", "ss", "nstat":
 		return "iproute2"
 	case "nsenter", "unshare":
 		return "util-linux"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"testing"
 
 	"github.com/asavie/xdp"
 	"golang.org/x/sys/unix"
@@ -119,6 +120,20 @@ func (w *asavieWire) close(wire *nictest.NS) error {
 		errs = append(errs, s.Close())
 	}
 	return errors.Join(append(errs, w.program.Close(), unix.Close(w.bell))...)
+}
+
+// missed is how many frames came for which the sockets had no room: the test was
+// late to look.
+func (w *asavieWire) missed(t testing.TB) (n int64) {
+	t.Helper()
+	for _, s := range w.sockets {
+		stats, err := s.Stats() // of the kernel, and indices that only it writes
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += int64(stats.KernelStats.Rx_dropped + stats.KernelStats.Rx_ring_full)
+	}
+	return n
 }
 
 // send sends the frames in order and returns when the NIC has seen them.

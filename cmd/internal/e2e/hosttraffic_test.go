@@ -72,22 +72,6 @@ func answersOf(out string) (answered map[int]int, last int) {
 	return answered, last
 }
 
-// requireAllAnswered takes the lines that ping printed and requires one answer
-// for each request up to the last one that has an answer: those behind it were
-// under way at the end.
-func requireAllAnswered(t *testing.T, out string, atLeast int) {
-	t.Helper()
-	answered, last := answersOf(out)
-	for seq := 1; seq <= last; seq++ {
-		if answered[seq] != 1 {
-			t.Errorf("request %d of %d was answered %d times", seq, last, answered[seq])
-		}
-	}
-	if last < atLeast {
-		t.Errorf("only %d requests: %s", last, out)
-	}
-}
-
 // hostTraffic is what the host has to do with the wire that is none of the
 // daemon's business.
 type hostTraffic struct {

@@ -40,12 +40,14 @@ func TestThousandContainers(t *testing.T) {
 	idle := m.quit(t)
 	m.attach()
 	host, before := nictest.Snapshot(t, m.Host), residue(t, m)
+	m.requirePorts()
 	ears := listenToGroups(t, m.Wire, m.WireNIC)
 
 	addCrowd(t, m)
 	m.requireHeld(t, before)
 	pingCrowd(t, "wire", m.Wire, 0)
-	pingCrowd(t, "neighbour", m.Containers[0], 1)
+	pingCrowd(t, "neighbour with its own MAC", m.Containers[0], 1)
+	pingCrowd(t, "neighbour with the NIC's MAC", m.Containers[1], 2)
 	pingCrowd(t, "host", m.Host, 0)
 	requireNoneLearned(t, m.Containers[:crowd])
 	innocent.ping(t)
@@ -80,6 +82,7 @@ func (m *machine) requireHeld(t *testing.T, before leftover) {
 // the containers have only their loopback again.
 func (m *machine) requireLetGo(t *testing.T, before leftover) leftover {
 	t.Helper()
+	m.requirePorts()
 	now := settled(t, m, before, counts{})
 	if now.threads > before.threads+crowd/20 {
 		t.Errorf("%d threads, before %d", now.threads, before.threads)

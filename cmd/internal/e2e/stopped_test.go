@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -27,10 +28,13 @@ func TestConservationWhileStopped(t *testing.T) {
 			l := newLedger(t, "--mode", mode)
 			guest := newVisitor(t, l)
 			l.open()
-			var lies atomic.Int64
+			var lies, errors atomic.Int64
 			seen := hearing(func(_ int, frame []byte) []byte {
-				if isMarked(frame) {
+				switch {
+				case isMarked(frame):
 					lies.Add(1)
+				case isTooBig(frame):
+					errors.Add(1)
 				}
 				return guest.seen(t, frame)
 			})
@@ -53,10 +57,31 @@ func TestConservationWhileStopped(t *testing.T) {
 			chatter.check(t, l, now)
 			liar.check(t, now, lies.Load())
 			requireWitnessed(t, l, now)
+			// What left by the NIC is what went to the wire, and what the switch said itself.
+			said := now["wire_frames"] - now.sum("wire.answered")
+			for _, source := range []string{"a", "b", "m", "v", "w", "host"} {
+				said -= now[source+".to_wire"]
+			}
+			if heard, missed := errors.Load(), l.wire.missed(t); said < heard || said > heard+missed {
+				t.Errorf("the wire heard %d ICMP errors, and missed %d frames; by what the daemon counted they are %d", heard, missed, said)
+			}
 			guest.check(t)
 			l.detach()
 		})
 	}
+}
+
+// isTooBig says that a frame tells of a packet that was too big: RFC 792 and RFC
+// 4443, section 3.2.
+func isTooBig(frame []byte) bool {
+	const eth, v4, v6 = 14, 20, 40
+	switch {
+	case len(frame) > eth+v6 && frame[12] == 0x86 && frame[13] == 0xdd:
+		return frame[eth+6] == byte(layers.IPProtocolICMPv6) && frame[eth+v6] == layers.ICMPv6TypePacketTooBig
+	case len(frame) > eth+v4+1 && frame[12] == 0x08 && frame[13] == 0:
+		return frame[eth+9] == byte(layers.IPProtocolICMPv4) && frame[eth+v4] == layers.ICMPv4TypeDestinationUnreachable && frame[eth+v4+1] == layers.ICMPv4CodeFragmentationNeeded
+	}
+	return false
 }
 
 // requireWitnessed requires that what the daemon has counted since the books

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -55,72 +54,88 @@ func runIPerf(t *testing.T, client, server *nictest.NS, addr string, args ...str
 // receiver that was late, which is no loss of ours.
 func overflows(t *testing.T, ns *nictest.NS) (n float64) {
 	t.Helper()
-	var data []byte
-	err := ns.Do(func() (err error) {
-		data, err = os.ReadFile("/proc/thread-self/net/snmp")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if fields[0] != "Udp:" {
-			continue
+	// nstat shows both families' counters, one a line: name, value, rate.
+	for line := range strings.Lines(ns.Run(t, "nstat", "-a", "-s", "-z", "UdpRcvbufErrors", "Udp6RcvbufErrors")) {
+		var name string
+		var value float64
+		if k, _ := fmt.Sscan(line, &name, &value); k == 2 {
+			n += value
 		}
-		if i := slices.Index(names, "RcvbufErrors"); i >= 0 {
-			if n, err = strconv.ParseFloat(fields[i], 64); err != nil {
-				t.Fatal(err)
-			}
-		}
-		names = fields
 	}
 	return n
 }
 
 // TestStreams: TCP both ways between the wire and each kind of identity, and
 // between containers, with at most 0.1% of the segments sent twice; UDP at a
-// modest rate both ways.
+// modest rate both ways. How fast anybody gets a processor decides here, so what
+// fails is tried again.
 func TestStreams(t *testing.T) {
-	nictest.Require(t, "iperf3")
+	nictest.Require(t, "iperf3", "nstat")
 	m := usual(t, nictest.Config{})
-	const mss = 1448
-	for _, c := range []struct {
-		name   string
-		client *nictest.NS
-		server *nictest.NS
-		addr   string
-	}{
+	for _, s := range []streams{
 		{"wire to IP identity", m.Wire, m.Containers[0], a4},
 		{"wire to MAC identity v6", m.Wire, m.Containers[2], m6},
 		{"container to container", m.Containers[0], m.Containers[1], b4},
 		{"host to container", m.Host, m.Containers[0], a4},
 	} {
-		for _, way := range []string{"in", "out"} {
-			t.Run(c.name+" "+way, func(t *testing.T) {
-				args := []string{"-t", "5"}
-				if way == "out" {
-					args = append(args, "-R")
-				}
-				r := runIPerf(t, c.client, c.server, c.addr, args...)
-				segments := r.End.SumSent.Bytes / mss
-				t.Logf("%.2f Gbit/s, %.0f of %.0f segments twice", r.End.SumReceived.BitsPerSecond/1e9, r.End.SumSent.Retransmits, segments)
-				if r.End.SumReceived.Bytes < 1e6 || r.End.SumSent.Retransmits > segments/1000 {
-					t.Errorf("%.0f bytes, %.0f of %.0f segments twice", r.End.SumReceived.Bytes, r.End.SumSent.Retransmits, segments)
-				}
-				late := overflows(t, c.client) + overflows(t, c.server)
-				udp := runIPerf(t, c.client, c.server, c.addr, append(args, "-u", "-b", "20M", "-l", "1200")...)
-				late = overflows(t, c.client) + overflows(t, c.server) - late
-				if lost := udp.End.Sum.LostPackets - late; udp.End.Sum.Packets < 1000 || lost > udp.End.Sum.Packets/1000 {
-					t.Errorf("UDP: %.0f of %.0f datagrams lost, and %.0f found no room at their receiver", lost, udp.End.Sum.Packets, late)
-				}
+		for name, way := range map[string][]string{"in": {"-t", "5"}, "out": {"-t", "5", "-R"}} {
+			t.Run(s.name+" "+name, func(t *testing.T) {
+				tryStream(t, func() string { return s.tcp(t, way) })
+				tryStream(t, func() string { return s.udp(t, way) })
 			})
 		}
 	}
 	if t.Failed() {
 		t.Logf("drops %v, kernel %+v", m.stats().Total.Drops, m.stats().Kernel.Sockets)
 	}
+}
+
+// tryStream tries until there is nothing to complain of, three times at most.
+func tryStream(t *testing.T, complaint func() string) {
+	t.Helper()
+	var all []string
+	for range 3 {
+		c := complaint()
+		if c == "" {
+			return
+		}
+		all = append(all, c)
+	}
+	t.Error(strings.Join(all, "; "))
+}
+
+// streams are iperf3's between two.
+type streams struct {
+	name           string
+	client, server *nictest.NS
+	addr           string
+}
+
+// tcp says what is wrong with a TCP stream, if anything.
+func (s streams) tcp(t *testing.T, args []string) string {
+	t.Helper()
+	const mss = 1448
+	r := runIPerf(t, s.client, s.server, s.addr, args...)
+	segments := r.End.SumSent.Bytes / mss
+	said := fmt.Sprintf("%.2f Gbit/s, %.0f of %.0f segments twice", r.End.SumReceived.BitsPerSecond/1e9, r.End.SumSent.Retransmits, segments)
+	t.Log(said)
+	if r.End.SumReceived.Bytes < 1e6 || r.End.SumSent.Retransmits > segments/1000 {
+		return said
+	}
+	return ""
+}
+
+// udp says what is wrong with a UDP stream, if anything.
+func (s streams) udp(t *testing.T, args []string) string {
+	t.Helper()
+	late := overflows(t, s.client) + overflows(t, s.server)
+	r := runIPerf(t, s.client, s.server, s.addr, append(slices.Clone(args), "-u", "-b", "20M", "-l", "1200")...)
+	late = overflows(t, s.client) + overflows(t, s.server) - late
+	sum := r.End.Sum
+	if sum.Packets < 1000 || sum.LostPackets-late > sum.Packets/1000 {
+		return fmt.Sprintf("%.0f of %.0f datagrams lost, %.0f found no room at their receiver", sum.LostPackets, sum.Packets, late)
+	}
+	return ""
 }
 
 // TestDownloads: curl fetches 100 MB intact from an unmodified HTTP server in a
