@@ -81,23 +81,20 @@ func (e *groupEars) note(frame []byte) {
 	e.about[about(frame)]++
 }
 
-// about is whose address a frame tells of or asks with: its sender's, or what it
-// announces or probes.
+// about is whose address a frame concerns: that which is asked for, announced or
+// probed, else its sender's. A question for a gateway is asked for all who use it,
+// in the name of one.
 func about(frame []byte) (who netip.Addr) {
 	for _, layer := range decode(frame).Layers() {
 		switch p := layer.(type) {
 		case *layers.ARP:
-			if who, _ = netip.AddrFromSlice(p.SourceProtAddress); who.IsUnspecified() {
-				who, _ = netip.AddrFromSlice(p.DstProtAddress)
-			}
+			who, _ = netip.AddrFromSlice(p.DstProtAddress)
 		case *layers.IPv4:
 			who, _ = netip.AddrFromSlice(p.SrcIP.To4())
 		case *layers.IPv6:
 			who, _ = netip.AddrFromSlice(p.SrcIP)
 		case *layers.ICMPv6NeighborSolicitation:
-			if who.IsUnspecified() {
-				who, _ = netip.AddrFromSlice(p.TargetAddress)
-			}
+			who, _ = netip.AddrFromSlice(p.TargetAddress)
 		case *layers.ICMPv6NeighborAdvertisement:
 			who, _ = netip.AddrFromSlice(p.TargetAddress)
 		}
@@ -120,6 +117,8 @@ func sortOf(frame []byte) string {
 			}
 		case *layers.ICMPv6:
 			sort = fmt.Sprintf("%v", p.TypeCode)
+		case *layers.ICMPv6NeighborSolicitation:
+			sort += " of " + p.TargetAddress.String()
 		case *layers.UDP:
 			sort = fmt.Sprintf("UDP to port %d", p.DstPort)
 		}

@@ -116,15 +116,23 @@ func statusOf(t testing.TB, dir string) (threads, rss int) {
 	return threads, rss
 }
 
-var goroutine = regexp.MustCompile(`(?m)^goroutine \d+ .*\[.*\]:$`)
+var createdBy = regexp.MustCompile(`(?m)^created by (\S+)`)
 
 // quit ends the daemon as SIGQUIT does, on which the runtime prints every
-// goroutine's stack, and returns these.
-func (m *machine) quit(t testing.TB) []string {
+// goroutine's stack, and returns how many there were by who started them: without
+// the runtime's own, of which there are more or less as it likes, and without
+// those that serve a request, whose connections are among the descriptors.
+func (m *machine) quit(t testing.TB) counts {
 	t.Helper()
 	already := len(m.daemon.Output())
 	if err := m.daemon.Stop(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
-	return goroutine.FindAllString(m.daemon.Output()[already:], -1)
+	all := counts{}
+	for _, found := range createdBy.FindAllStringSubmatch(m.daemon.Output()[already:], -1) {
+		if by := found[1]; !strings.HasPrefix(by, "runtime.") && !strings.HasPrefix(by, "net/http.") {
+			all.add(by, 1)
+		}
+	}
+	return all
 }
