@@ -25,7 +25,7 @@ func openAsavie(b *bed, c *testCase) *stage {
 	b.check(s.rig.Host.Do(func() error { return recovering(func() error { return loop.open(b, s, index) }) }))
 	s.meter = loop.meter
 	s.count = func() (arrivals, error) { return arrivals{frames: loop.arrived.Load()}, nil }
-	runWhileStarted(b, s, func() error { return recovering(loop.run) }, loop.stop)
+	runWhileStarted(b, s, workerCPU, func() error { return recovering(loop.run) }, loop.stop)
 	return s
 }
 

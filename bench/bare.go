@@ -79,7 +79,7 @@ func openBare(b *bed, c *testCase) *stage {
 	loop := &bareLoop{socket: socket, meter: newMeter()}
 	s.meter = loop.meter
 	s.count = func() (arrivals, error) { return arrivals{frames: loop.arrived.Load()}, nil }
-	runWhileStarted(b, s, loop.run, loop.stop)
+	runWhileStarted(b, s, workerCPU, loop.run, loop.stop)
 	return s
 }
 
@@ -136,12 +136,12 @@ func (l *bareLoop) run() error {
 
 func (l *bareLoop) stop() { l.stopped.Store(true) }
 
-// runWhileStarted gives the stage a worker: run is called on the worker's
-// processor from start to stop, which quit ends.
-func runWhileStarted(b *bed, s *stage, run func() error, quit func()) {
+// runWhileStarted gives the stage a thread: run is called on that processor
+// from start to stop, which quit ends.
+func runWhileStarted(b *bed, s *stage, cpu int, run func() error, quit func()) {
 	var done <-chan error
 	s.start = func() error {
-		done = onCPU(workerCPU, run)
+		done = onCPU(cpu, run)
 		return nil
 	}
 	s.stop = func() error {

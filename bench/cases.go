@@ -6,5 +6,9 @@ func committedCases() (list []testCase) {
 		list = append(list, testCase{Direction: wireIn, Size: "64B", Containers: n, Quick: n == 1 || n == 1000, Limit: nameBare,
 			Contenders: []string{nameDrop, nameBare, "inproc", "memif"}})
 	}
+	for _, size := range []string{"64B", "1500B"} {
+		list = append(list, testCase{Direction: ring, Size: size, Containers: 1, Limit: nameRing,
+			Contenders: []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}})
+	}
 	return list
 }

@@ -25,8 +25,8 @@ type orders struct {
 	Places   []string // network namespaces or memif sockets, one for each container
 	Blocking bool     // sleep when there is nothing to read
 	Slots    int      // of a memif ring
-	Sends    bool     // send frames to the wire as well
-	Reads    bool     // read what comes
+	Sends    bool     // send frames in place of reading what comes
+	CPU      int      // where it runs
 }
 
 // consumer is the one process that stands in for all containers: it drains
@@ -45,7 +45,7 @@ const drainCommand = "drain"
 // startLimit is how long a consumer may take to open all its queues.
 const startLimit = 2 * time.Minute
 
-// startConsumer starts the process on the workers' processor and waits until
+// startConsumer starts the process on its processor and waits until
 // all its queues are open. It reads nothing before resume.
 func startConsumer(b *bed, o orders) *consumer {
 	p, err := newPage()
@@ -59,7 +59,7 @@ func startConsumer(b *bed, o orders) *consumer {
 	out, err := c.cmd.StdoutPipe()
 	b.check(err)
 	c.stdout = bufio.NewReader(out)
-	b.check(<-onCPU(workerCPU, c.cmd.Start)) // a child keeps to its parent's processor
+	b.check(<-onCPU(o.CPU, c.cmd.Start)) // a child keeps to its parent's processor
 	b.Cleanup(c.end)
 	b.check(json.NewEncoder(c.stdin).Encode(o))
 	b.check(c.await("ready", startLimit))

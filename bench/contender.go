@@ -46,7 +46,7 @@ type arrivals struct {
 
 // contenders is everybody, in the order of the tables.
 func contenders() []contender {
-	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders())
+	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ringContenders())
 }
 
 func findContender(name string) (contender, error) {

@@ -16,6 +16,7 @@ type memifSink struct {
 	check *checker
 	page  *page
 	bufs  [][]byte
+	sends bool // the bufs, to the first ring; else they are read into
 
 	// Where it blocks, each ring has a goroutine, and these belong to sweep.
 	ended chan struct{} // closed by wake
@@ -39,12 +40,20 @@ func openMemif(o orders, p *page) (s *memifSink, err error) {
 		s.rings = append(s.rings, conn.Ring(0))
 	}
 	s.ended = make(chan struct{})
+	if s.sends = o.Sends; s.sends {
+		for i := range s.bufs {
+			s.bufs[i] = o.Traffic.frame(0, o.Traffic.Sizes[i%len(o.Traffic.Sizes)])
+		}
+	}
 	return s, nil
 }
 
 // sweep is described at sink.
 func (s *memifSink) sweep(block bool) error {
-	if block {
+	switch {
+	case s.sends:
+		return s.send()
+	case block:
 		return s.attend()
 	}
 	for i, r := range s.rings {
@@ -55,6 +64,17 @@ func (s *memifSink) sweep(block bool) error {
 		if n > 0 {
 			s.judge(i, s.bufs[:n])
 		}
+	}
+	return nil
+}
+
+func (s *memifSink) send() error {
+	for i, r := range s.rings {
+		n, err := r.Write(s.bufs)
+		if err != nil {
+			return fmt.Errorf("container %d: %w", i, err)
+		}
+		s.page.counter(countSent).Add(uint64(n))
 	}
 	return nil
 }

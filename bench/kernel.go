@@ -62,7 +62,7 @@ func anySource(b *bed, ns *nictest.NS) {
 
 // consume starts the consumer over the stage's namespaces.
 func consume(b *bed, s *stage, c *testCase) {
-	o := orders{Kind: kindUDP, Traffic: s.t, Blocking: c.Blocking, Reads: true}
+	o := orders{Kind: kindUDP, Traffic: s.t, Blocking: c.Blocking, CPU: workerCPU}
 	for _, ns := range s.rig.Containers {
 		o.Places = append(o.Places, ns.Path)
 	}

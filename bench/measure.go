@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -69,30 +70,34 @@ func (s sample) String() string {
 // warmUp is how much of a window runs before anything is counted.
 const warmUp = 0.25
 
-// inward measures one window of frames from the wire.
-func inward(ctx context.Context, s *stage, c *testCase, window time.Duration) (sample, error) {
+// flowing measures one window of frames that flow, from the generator if the
+// stage has one.
+func flowing(ctx context.Context, s *stage, c *testCase, window time.Duration) (out sample, err error) {
 	if s.start != nil {
 		if err := s.start(); err != nil {
-			return sample{}, err
+			return out, err
 		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	generating := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, c.Mpps) })
+	if s.stop != nil {
+		defer func() { err = errors.Join(err, s.stop()) }()
+	}
+	if s.gen != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		generating := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, c.Mpps) })
+		defer func() {
+			cancel()
+			err = errors.Join(err, <-generating)
+		}()
+	}
 	sleep(ctx, time.Duration(float64(window)*warmUp))
 	before, err := s.mark()
-	sleep(ctx, window)
-	after, err2 := s.mark()
-	cancel()
-	genErr := <-generating
-	if s.stop != nil {
-		if err3 := s.stop(); err2 == nil {
-			err2 = err3
-		}
+	if err != nil {
+		return out, err
 	}
-	for _, e := range []error{err, err2, genErr} {
-		if e != nil {
-			return sample{}, e
-		}
+	sleep(ctx, window)
+	after, err := s.mark()
+	if err != nil {
+		return out, err
 	}
 	return after.since(before), nil
 }

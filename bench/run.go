@@ -133,7 +133,7 @@ func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
 
 // measure is how a window of the case is done.
 func (c *testCase) measure() func(context.Context, *stage, *testCase, time.Duration) (sample, error) {
-	return inward
+	return flowing
 }
 
 // headline is the figure that contenders are compared by.

@@ -75,7 +75,7 @@ func (w *switched) run() error {
 
 // drive has the switch run from the stage's start to its stop.
 func (w *switched) drive(b *bed, s *stage) {
-	runWhileStarted(b, s, w.run, func() { w.cancel() })
+	runWhileStarted(b, s, workerCPU, w.run, func() { w.cancel() })
 	start := s.start
 	s.start = func() error {
 		w.ctx, w.cancel = context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -129,8 +130,20 @@ func openTestpmd(b *bed, c *testCase) *stage {
 
 // pausable stops a process by a signal whenever the stage is not started.
 func pausable(b *bed, s *stage, p *nictest.Process) {
-	s.start = func() error { return p.Signal(syscall.SIGCONT) }
-	s.stop = func() error { return p.Signal(syscall.SIGSTOP) }
-	b.check(s.stop())
-	b.Cleanup(func() { _ = s.start() }) // a stopped process heeds no other signal
+	start, stop := s.start, s.stop
+	b.check(p.Signal(syscall.SIGSTOP))
+	b.Cleanup(func() { _ = p.Signal(syscall.SIGCONT) }) // a stopped process heeds no other signal
+	s.start = func() error {
+		if err := p.Signal(syscall.SIGCONT); err != nil || start == nil {
+			return err
+		}
+		return start()
+	}
+	s.stop = func() error {
+		err := p.Signal(syscall.SIGSTOP)
+		if stop != nil {
+			err = errors.Join(err, stop())
+		}
+		return err
+	}
 }
