@@ -76,8 +76,8 @@ func countAndDrop(b *bed, inside func(func() error) error, ifindex int) func() (
 func openBare(b *bed, c *testCase) *stage {
 	s := newStage(b, c, false)
 	socket := attachSocket(b, s)
-	loop := &bareLoop{socket: socket, meter: newMeter()}
-	s.meter = loop.meter
+	s.meter = newMeter()
+	loop := &bareLoop{socket: socket, waiter: waiter{poll: pollerOf(b, socket), meter: s.meter, block: c.Blocking}}
 	s.count = func() (arrivals, error) { return arrivals{frames: loop.arrived.Load()}, nil }
 	runWhileStarted(b, s, workerCPU, loop.run, loop.stop)
 	return s
@@ -110,8 +110,8 @@ func attachSocket(b *bed, s *stage) *xdp.Socket {
 
 // bareLoop is the least that a receiver can do.
 type bareLoop struct {
-	socket  *xdp.Socket
-	meter   *meter
+	socket *xdp.Socket
+	waiter
 	arrived atomic.Uint64
 	stopped atomic.Bool
 }
@@ -121,11 +121,10 @@ func (l *bareLoop) run() error {
 	l.meter.resume()
 	f := make([]frame.Frame, burst)
 	link := metered{l.socket, l.meter}
-	wait := polite{l.meter}
 	for !l.stopped.Load() {
 		n := link.Recv(f)
 		if n == 0 {
-			wait.Wait(nil, -1)
+			l.Wait(nil, -1)
 			continue
 		}
 		link.Release()
@@ -134,7 +133,19 @@ func (l *bareLoop) run() error {
 	return nil
 }
 
-func (l *bareLoop) stop() { l.stopped.Store(true) }
+func (l *bareLoop) stop() {
+	l.stopped.Store(true)
+	l.Wake()
+}
+
+// pollerOf watches a socket.
+func pollerOf(b *bed, socket *xdp.Socket) *poller {
+	p, err := newPoller()
+	b.check(err)
+	b.Cleanup(p.close)
+	b.check(p.addSilent(socket.Fd()))
+	return p
+}
 
 // runWhileStarted gives the stage a thread: run is called on that processor
 // from start to stop, which quit ends.

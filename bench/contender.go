@@ -34,6 +34,8 @@ type stage struct {
 	// count is what arrived where a container would read it, since ever.
 	count func() (arrivals, error)
 	meter *meter
+	// burner measures what all processors spend; the runner gives it.
+	burner *burner
 	// rtt sends one frame after the other and measures their way back.
 	rtt func(ctx context.Context, window time.Duration) ([]time.Duration, error)
 }

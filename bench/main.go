@@ -36,8 +36,8 @@ const (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == drainCommand {
-		os.Exit(drainAll())
+	if helper, ok := asHelper(os.Args); ok {
+		os.Exit(helper())
 	}
 	runtime.GOMAXPROCS(threads)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -50,14 +50,29 @@ func main() {
 // readers never give theirs back to the Go scheduler.
 const threads = 16
 
-// drainAll is the program as its own consumer.
-func drainAll() int {
-	signal.Ignore(os.Interrupt) // the terminal's Ctrl-C is for the program, whose end is ours
-	if err := drain(os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return exitFailed
+// asHelper tells whether the program was started by itself, as its own consumer
+// or burner.
+func asHelper(args []string) (helper func() int, ok bool) {
+	if len(args) != 2 {
+		return nil, false
 	}
-	return exitOK
+	var work func() error
+	switch args[1] {
+	case drainCommand:
+		work = func() error { return drain(os.Stdin, os.Stdout) }
+	case burnCommand:
+		work = func() error { return burn(os.Stdin) }
+	default:
+		return nil, false
+	}
+	return func() int {
+		signal.Ignore(os.Interrupt) // the terminal's Ctrl-C is for the program, whose end is ours
+		if err := work(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return exitFailed
+		}
+		return exitOK
+	}, true
 }
 
 // options are the command line.

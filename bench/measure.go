@@ -16,9 +16,10 @@ type sample struct {
 	Bad       uint64  `json:"bad,omitempty"`
 	// WorkerNs is the worker's time for each frame in busy breaths.
 	WorkerNs float64 `json:"worker_ns,omitempty"`
-	// CPUNs is what all processors spent, beyond the idle machine, for each
-	// delivered frame.
-	CPUNs float64 `json:"cpu_ns,omitempty"`
+	// BusyNs is what all processors together spent in the window, and CPUNs
+	// what of it is beyond the generator and xdp-drop, for each delivered frame.
+	BusyNs float64 `json:"busy_ns,omitempty"`
+	CPUNs  float64 `json:"cpu_ns,omitempty"`
 	// The times of round trips, in microseconds.
 	P50Us  float64 `json:"p50_us,omitempty"`
 	P99Us  float64 `json:"p99_us,omitempty"`
@@ -99,7 +100,11 @@ func flowing(ctx context.Context, s *stage, c *testCase, window time.Duration) (
 	if err != nil {
 		return out, err
 	}
-	return after.since(before), nil
+	out = after.since(before)
+	if s.burner != nil {
+		out.BusyNs = s.burner.busy(before.turns, after.turns, out.Seconds)
+	}
+	return out, nil
 }
 
 // mark is what all counters stood at.
@@ -108,6 +113,7 @@ type mark struct {
 	arrivals
 	sent   uint64
 	worker reading
+	turns  []uint64
 }
 
 func (s *stage) mark() (m mark, err error) {
@@ -117,6 +123,9 @@ func (s *stage) mark() (m mark, err error) {
 	}
 	if s.meter != nil {
 		m.worker = s.meter.read()
+	}
+	if s.burner != nil {
+		m.turns = s.burner.turns()
 	}
 	if s.gen != nil {
 		m.sent, err = s.gen.sent()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 )
 
 // results is a whole run as -o json prints it and -resume keeps it.
@@ -79,6 +80,7 @@ func figure(v float64) *float64 {
 
 // rowsOf sums a case up, one row for each contender in the case's order.
 func rowsOf(c *testCase, number int, outcomes []outcome) (rows []row) {
+	takeBaseline(outcomes)
 	var limit *outcome
 	for i := range outcomes {
 		if outcomes[i].contender == c.Limit {
@@ -89,6 +91,24 @@ func rowsOf(c *testCase, number int, outcomes []outcome) (rows []row) {
 		rows = append(rows, rowOf(c, number, &outcomes[i], limit))
 	}
 	return rows
+}
+
+// takeBaseline fills in what each contender's delivered frames cost all
+// processors beyond what the generator and a program that drops them cost, at
+// the same load, in the same repeat.
+func takeBaseline(outcomes []outcome) {
+	at := slices.IndexFunc(outcomes, func(o outcome) bool { return o.contender == nameDrop })
+	if at < 0 {
+		return
+	}
+	for i := range outcomes {
+		for n := range min(len(outcomes[i].samples), len(outcomes[at].samples)) {
+			s, base := &outcomes[i].samples[n], &outcomes[at].samples[n]
+			if i != at && s.BusyNs > 0 && s.Delivered > 0 {
+				s.CPUNs = (s.BusyNs - base.BusyNs*s.Seconds/base.Seconds) / float64(s.Delivered)
+			}
+		}
+	}
 }
 
 // each is one figure of all repeats.

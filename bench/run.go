@@ -90,7 +90,27 @@ func (r *runner) build(c *testCase) (outcomes []outcome, entrants []*entrant) {
 		entrants = append(entrants, e)
 		o.note(e.bed.do(func() { e.stage = k.open(e.bed, c) }))
 	}
+	if c.Blocking {
+		r.watch(entrants)
+	}
 	return outcomes, entrants
+}
+
+// watch gives the stages a burner, which goes with the last of them.
+func (r *runner) watch(entrants []*entrant) {
+	if len(entrants) == 0 {
+		return
+	}
+	b := entrants[len(entrants)-1].bed
+	var burner *burner
+	err := b.do(func() { burner = startBurner(b) })
+	for _, e := range entrants {
+		if err != nil {
+			e.outcome.note(err)
+		} else if e.stage != nil {
+			e.stage.burner = burner
+		}
+	}
 }
 
 // note puts an error where it belongs.
@@ -137,4 +157,9 @@ func (c *testCase) measure() func(context.Context, *stage, *testCase, time.Durat
 }
 
 // headline is the figure that contenders are compared by.
-func (c *testCase) headline() func(sample) float64 { return sample.mpps }
+func (c *testCase) headline() func(sample) float64 {
+	if c.Blocking {
+		return sample.cpuNs
+	}
+	return sample.mpps
+}

@@ -10,8 +10,8 @@ import (
 
 // TestMain lets the tests' program be its own consumer, as the program is.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == drainCommand {
-		os.Exit(drainAll())
+	if helper, ok := asHelper(os.Args); ok {
+		os.Exit(helper())
 	}
 	os.Exit(m.Run())
 }
@@ -30,6 +30,7 @@ func TestEveryFrameArrivesIntact(t *testing.T) {
 	for _, c := range []testCase{
 		{Direction: wireIn, Size: "64B", Containers: 1},
 		{Direction: wireIn, Size: "IMIX", Containers: 12, Random: true, Zipf: true},
+		{Direction: wireIn, Size: "64B", Containers: 3, Blocking: true},
 	} {
 		for _, name := range []string{nameDrop, nameBare, "inproc", "memif", "tap", "bridge", "macvlan", "routed"} {
 			t.Run(c.name()+"/"+name, func(t *testing.T) { smoke(t, &c, name) })

@@ -59,13 +59,9 @@ func openSwitch(b *bed, s *stage, lanes []demux.Lane, foreign bool) *switched {
 	}
 	ids, err := sw.Attach(ports...)
 	b.check(err)
-	poll, err := newPoller()
-	b.check(err)
-	b.Cleanup(poll.close)
 	socket := attachSocket(b, s)
-	b.check(poll.addSilent(socket.Fd()))
 	s.meter = newMeter()
-	return &switched{sw: sw, ids: ids, socket: socket, waiter: waiter{poll: poll, meter: s.meter}}
+	return &switched{sw: sw, ids: ids, socket: socket, waiter: waiter{poll: pollerOf(b, socket), meter: s.meter}}
 }
 
 func (w *switched) run() error {
@@ -117,7 +113,9 @@ func openTap(b *bed, c *testCase) *stage {
 		b.Cleanup(func() { q.Close() })
 		lanes[i] = q.Lane(0)
 	}
-	openSwitch(b, s, lanes, true).drive(b, s)
+	w := openSwitch(b, s, lanes, true)
+	w.block = c.Blocking
+	w.drive(b, s)
 	consume(b, s, c)
 	return s
 }
