@@ -167,7 +167,7 @@ func eachGoFile(t *testing.T, do func(path string, text []byte)) {
 
 // TestTopLevel: what lies at the top is what the design lists.
 func TestTopLevel(t *testing.T) {
-	allowed := strings.Fields("go.mod go.sum xdp demux queues nic cmd bench docs bin Makefile README.md LICENSE")
+	allowed := strings.Fields("go.mod go.sum xdp demux queues nic cmd bench docs examples bin Makefile README.md LICENSE")
 	entries, err := os.ReadDir("..")
 	if err != nil {
 		t.Fatal(err)
