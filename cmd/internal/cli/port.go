@@ -139,8 +139,10 @@ what the container itself sends is dropped and counted by its interface.`,
 		Example: `  xdpdemux set web1 --ip 10.0.0.5/24,10.0.0.6/24
   xdpdemux set web1 --mtu 9000 --depth 4096`,
 		Args: exactly(1, "the name of the port"),
-		PreRunE: func(cmd *cobra.Command, _ []string) (err error) {
-			patch, err = patchOf(cmd, &e)
+		PreRunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err = areNames(cmd, args); err == nil {
+				patch, err = patchOf(cmd, &e)
+			}
 			return err
 		},
 		RunE: a.ask(func(ctx context.Context, c *control.Client, args []string) error {
@@ -197,10 +199,11 @@ func changed[T any](cmd *cobra.Command, flag string, v *T) *T {
 
 func (a *app) del() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "del NAME…",
-		Short: "Remove containers",
-		Long:  "Del removes ports and the interfaces that were made for them: all that are named, or none if one does not exist.",
-		Args:  atLeast(1, "names of ports"),
+		Use:     "del NAME…",
+		Short:   "Remove containers",
+		Long:    "Del removes ports and the interfaces that were made for them: all that are named, or none if one does not exist.",
+		Args:    atLeast(1, "names of ports"),
+		PreRunE: areNames,
 		RunE: a.ask(func(ctx context.Context, c *control.Client, args []string) error {
 			if err := c.Delete(ctx, args); err != nil {
 				return err
@@ -214,4 +217,14 @@ func (a *app) del() *cobra.Command {
 	}
 	cmd.ValidArgsFunction = a.portNames
 	return a.asks(cmd)
+}
+
+// areNames says whether all operands could be names of ports.
+func areNames(_ *cobra.Command, args []string) error {
+	for _, name := range args {
+		if err := api.ValidateName(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

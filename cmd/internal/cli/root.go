@@ -45,8 +45,7 @@ func (a *app) root() *cobra.Command {
 		"TOML file of settings (default: XDPDEMUX_CONFIG, else "+config.DefaultFile+" if it is there)")
 	root.AddCommand(a.attach(), a.detach(), a.add(), a.set(), a.apply(), a.del(),
 		a.ls(), a.stats(), a.top(), a.demo(), a.version())
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd(a.env.Args...)
+	a.strictHelp(root)
 	return root
 }
 

@@ -54,7 +54,7 @@ func asUsage(err error) error {
 	if api.CodeOf(err) == api.CodeUsage {
 		return err
 	}
-	return usage("see xdpdemux --help", "%w", err)
+	return usage("see xdpdemux --help", "%w", wrongValue(err))
 }
 
 func usage(hint, format string, args ...any) error {

@@ -22,6 +22,7 @@ func (a *app) stats() *cobra.Command {
 		Long: `Stats prints what became of the frames of each source, and the counters of all
 ports, or of those that are named. Each frame is counted at exactly one place: the
 line conservation says whether the sum is right.`,
+		PreRunE: areNames,
 		RunE: a.ask(func(ctx context.Context, c *control.Client, args []string) error {
 			s, err := c.Stats(ctx, args)
 			if err != nil {

@@ -16,23 +16,36 @@ func TestWrongUsage(t *testing.T) {
 	s.files["/bad.toml"] = "qeues = 1\n"
 	s.files["ports.toml"] = "[[port]]\nname = \"a\"\nip = \"10.0.0.300/24\"\nnetns = \"a\"\n"
 	for want, args := range map[string][]string{
-		"command: it is missing; see xdpdemux --help":              {},
-		`command "frobnicate": there is no such command`:           {"frobnicate"},
-		"did you mean stats?":                                      {"stat"},
-		"unknown flag: --frob":                                     {"ls", "--frob"},
-		"unknown shorthand flag":                                   {"ls", "-x"},
-		`output "yaml": there is no such form; give table or json`: {"ls", "-o", "yaml"},
-		"attach: it takes the name of a NIC, not 0 operands":       {"attach"},
-		"attach: it takes the name of a NIC, not 2 operands":       {"attach", "a", "b"},
-		"interface name":                                           {"attach", "a/b"},
-		"16 bytes are too long":                                    {"attach", "abcdefghijklmnop"},
-		"ring-size 1000: it is no power of two":                    {"attach", "eth0", "--ring-size", "1000"},
-		"frame-size 3000: it is no power of two":                   {"attach", "eth0", "--frame-size", "3000"},
-		`invalid argument "x" for "--queues" flag`:                 {"attach", "eth0", "--queues", "x"},
-		`mode "fast": there is no such mode`:                       {"attach", "eth0", "--mode", "fast"},
-		`zero-copy "maybe"`:                                        {"attach", "eth0", "--zero-copy", "maybe"},
-		"max-ports 70000: it is out of range":                      {"attach", "eth0", "--max-ports", "70000"},
-		"/bad.toml line 1: there is no setting \"qeues\"":          {"attach", "eth0", "--config", "/bad.toml"},
+		"command: it is missing; see xdpdemux --help":               {},
+		`command "frobnicate": there is no such command`:            {"frobnicate"},
+		"did you mean stats?":                                       {"stat"},
+		"unknown flag: --frob":                                      {"ls", "--frob"},
+		"unknown shorthand flag":                                    {"ls", "-x"},
+		`output "yaml": there is no such form; give table or json`:  {"ls", "-o", "yaml"},
+		"attach: it takes the name of a NIC, not 0 operands":        {"attach"},
+		"attach: it takes the name of a NIC, not 2 operands":        {"attach", "a", "b"},
+		"interface name":                                            {"attach", "a/b"},
+		"16 bytes are too long":                                     {"attach", "abcdefghijklmnop"},
+		"ring-size 1000: it is no power of two":                     {"attach", "eth0", "--ring-size", "1000"},
+		"frame-size 3000: it is no power of two":                    {"attach", "eth0", "--frame-size", "3000"},
+		`flag --queues "x": "x" is no whole number`:                 {"attach", "eth0", "--queues", "x"},
+		`flag --count "x": it is no whole number; see`:              {"top", "--count", "x"},
+		`flag --interval "5": it is no time; give a number with a`:  {"top", "--interval", "5"},
+		`flag --rows "99999999999999999999": value out of range`:    {"top", "--rows", "99999999999999999999"},
+		"completion: the shell is missing; give one of bash, fish,": {"completion"},
+		`completion: the shell "csh" is unknown; give one of bash`:  {"completion", "csh"},
+		`unknown command "x" for "xdpdemux completion bash"`:        {"completion", "bash", "x"},
+		`command "frob": there is no such command`:                  {"help", "frob"},
+		"help add frob: there is no such command; see xdpdemux add": {"help", "add", "frob"},
+		"help completion csh: there is no such command":             {"help", "completion", "csh"},
+		`port name "a/b": it may not hold "/"`:                      {"set", "a/b", "--mtu", "1400"},
+		`port name "c/d": it may not hold "/"`:                      {"del", "a", "c/d"},
+		`port name "e/f": it may not hold "/"`:                      {"stats", "e/f"},
+		"port: the name is missing":                                 {"del", ""},
+		`mode "fast": there is no such mode`:                        {"attach", "eth0", "--mode", "fast"},
+		`zero-copy "maybe"`:                                         {"attach", "eth0", "--zero-copy", "maybe"},
+		"max-ports 70000: it is out of range":                       {"attach", "eth0", "--max-ports", "70000"},
+		"/bad.toml line 1: there is no setting \"qeues\"":           {"attach", "eth0", "--config", "/bad.toml"},
 		"/none.toml":                                                  {"ls", "--config", "/none.toml"},
 		"detach: it takes the name of a NIC":                          {"detach"},
 		"add: it takes the name of the port":                          {"add", "--ip", "10.0.0.5/24"},
@@ -110,8 +123,14 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s --help: %s", command, help)
 		}
 	}
-	if s.ok(t, "help", "add") != s.ok(t, "add", "--help") {
-		t.Error("help add is not add --help")
+	for _, topic := range []string{"add", "completion", "completion bash"} {
+		words := strings.Fields(topic)
+		if s.ok(t, append([]string{"help"}, words...)...) != s.ok(t, append(words, "--help")...) {
+			t.Errorf("help %s is not %s --help", topic, topic)
+		}
+	}
+	if s.ok(t, "help") != out {
+		t.Error("help is not --help")
 	}
 }
 
