@@ -226,6 +226,21 @@ func TestRestoreByRecord(t *testing.T) {
 	mustDo(t, r.Host.Do(func() error { return Restore(later) }))
 }
 
+// The device is pulled out while it is held.
+func TestRestoreOfANICThatIsGone(t *testing.T) {
+	r := nictest.New(t, nictest.Config{})
+	n := openIn(t, r, Config{Name: r.NIC})
+	record, err := n.Plan(PrepareConfig{})
+	mustDo(t, err)
+	record, err = n.Prepare(record)
+	mustDo(t, err)
+	r.RemoveNIC(t)
+	var gone *NotFoundError
+	if err := n.Restore(record); !errors.As(err, &gone) || gone.Index != record.Index {
+		t.Errorf("got %v", err)
+	}
+}
+
 // An index that another device took meanwhile is not the NIC.
 func TestRestoreMistakesNobody(t *testing.T) {
 	r := nictest.New(t, nictest.Config{})

@@ -1,12 +1,14 @@
 package nic
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // PrepareConfig says what the device will be used for.
@@ -118,9 +120,13 @@ func (n *NIC) Prepare(r Record) (Record, error) {
 }
 
 // Restore switches on again what Prepare switched off, except what the driver
-// no longer has. Somebody may have done so already; that is no error.
+// no longer has. Somebody may have done so already; that is no error. A device
+// that is gone is a *NotFoundError, and there is nothing to restore.
 func (n *NIC) Restore(r Record) error {
 	features, err := n.conn.features(n.Index())
+	if errors.Is(err, unix.ENODEV) {
+		return &NotFoundError{Index: n.Index()}
+	}
 	if err != nil {
 		return err
 	}

@@ -11,10 +11,12 @@ import (
 )
 
 func counters() api.Stats {
+	none := map[string]uint64{}
 	return api.Stats{
 		Time:       apitest.Since(),
 		Wire:       api.Flow{Received: 1000, Bytes: 64000, Delivered: 950, Flooded: 3, Answered: 7, Drops: map[string]uint64{"no_port": 30, "malformed": 10, "full": 0}},
-		Host:       api.Flow{Received: 20, Delivered: 20},
+		Host:       api.Flow{Received: 20, Delivered: 20, Drops: none},
+		Injected:   api.Flow{Drops: none},
 		Containers: api.Flow{Received: 500, Bytes: 5000, Delivered: 100, ToHost: 50, ToWire: 340, Answered: 5, InFlight: 1, Drops: map[string]uint64{"spoofed": 4}},
 		Total: api.Flow{Received: 1520, Delivered: 1070, Flooded: 3, ToHost: 50, ToWire: 340, Answered: 12, InFlight: 1,
 			Drops: map[string]uint64{"no_port": 30, "malformed": 10, "spoofed": 4}},
@@ -23,8 +25,8 @@ func counters() api.Stats {
 			Sockets: []api.SocketStats{{Queue: 0, Received: 1000, Sent: 340}, {Queue: 1, RxRingFull: 7, FillRingEmpty: 2}},
 		},
 		Ports: []api.PortStats{
-			{Name: "a", RxFrames: 900, RxBytes: 57600, RxDrops: map[string]uint64{"full": 12}, Tx: api.Flow{Received: 400, Bytes: 4000, Drops: map[string]uint64{"spoofed": 4}}},
-			{Name: "b", RxFrames: 50, TxRefused: map[string]uint64{"oversize": 3, "malformed": 1}, SlowLane: true},
+			{Name: "a", RxFrames: 900, RxBytes: 57600, RxDrops: map[string]uint64{"full": 12}, Tx: api.Flow{Received: 400, Bytes: 4000, Drops: map[string]uint64{"spoofed": 4}}, TxRefused: none},
+			{Name: "b", RxFrames: 50, RxDrops: none, Tx: api.Flow{Drops: none}, TxRefused: map[string]uint64{"oversize": 3, "malformed": 1}, SlowLane: true},
 		},
 	}
 }

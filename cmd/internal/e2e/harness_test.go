@@ -100,7 +100,8 @@ func (m *machine) attach(args ...string) {
 			m.t.Fatalf("the daemon ended:\n%s", m.daemon.Output())
 		default:
 		}
-		return strings.Contains(m.daemon.Output(), ": ready: ")
+		out := m.daemon.Output()
+		return strings.Contains(out, ": ready: ") || strings.Contains(out, `"event":"ready"`)
 	})
 }
 

@@ -69,7 +69,7 @@ func (s *Service) Ports(ctx context.Context) ([]api.Port, error) {
 }
 
 func (s *Service) sorted() []api.Port {
-	var ports []api.Port
+	ports := []api.Port{}
 	for _, name := range slices.Sorted(maps.Keys(s.ports)) {
 		p := s.ports[name]
 		p.Client = s.Clients[name]
