@@ -8,15 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/queues"
 	"github.com/xdpdemux/xdpdemux/queues/memif/internal/shm"
 	"github.com/xdpdemux/xdpdemux/queues/queuetest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	const log2 = 10

@@ -1,6 +1,7 @@
 package memif
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ type ringer struct {
 	bell   chan struct{} // holds one
 	stop   chan struct{}
 	done   chan struct{}
+	one    [8]byte // what an eventfd is told
 
 	mu  sync.Mutex // of fds, against reading a descriptor that is closed
 	fds []int      // all of the client's doorbells
@@ -28,6 +30,7 @@ func newRinger(x *session) *ringer {
 		done:   make(chan struct{}),
 		fds:    x.shake.doorbells(),
 	}
+	binary.NativeEndian.PutUint64(r.one[:], 1)
 	r.wake() // for what is pending already
 	go r.run()
 	return r
@@ -52,10 +55,10 @@ func (r *ringer) run() {
 		}
 		for i := range r.client.senders {
 			if s := r.client.senders[i]; s.pending.Swap(false) {
-				ring(s.fd)
+				r.ring(s.fd)
 			}
 			if c := r.client.receivers[i]; c.pending.Swap(false) {
-				ring(c.fd)
+				r.ring(c.fd)
 			}
 		}
 	}
@@ -63,10 +66,9 @@ func (r *ringer) run() {
 
 // ring writes to a client's eventfd. It does not block but where the client
 // makes the descriptor block, and fills it, between the two calls.
-func ring(fd int) {
-	one := [8]byte{1}
+func (r *ringer) ring(fd int) {
 	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
-	_, _ = unix.Write(fd, one[:]) // EAGAIN: it has rung 2^64-2 times unread
+	_, _ = unix.Write(fd, r.one[:]) // EAGAIN: it has rung 2^64-2 times unread
 }
 
 func (r *ringer) close() {

@@ -175,7 +175,7 @@ func (s *Server) push(x *session) {
 // blocks: the eventfd is nobody else's.
 func (s *Server) wake() {
 	if !s.rung.Swap(true) {
-		one := [8]byte{1}
+		one := [8]byte{1} // any number but zero
 		_, _ = unix.Write(s.bell, one[:])
 	}
 }
