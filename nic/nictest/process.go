@@ -27,7 +27,17 @@ type Process struct {
 // ends, if it still runs then.
 func (n *NS) Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
+	return n.StartWith(t, nil, name, args...)
+}
+
+// StartWith is Start for a program that reads standard input, which stays the
+// caller's; nil is an empty one.
+func (n *NS) StartWith(t testing.TB, stdin *os.File, name string, args ...string) *Process {
+	t.Helper()
 	p := &Process{Cmd: n.Command(name, args...), done: make(chan struct{})}
+	if stdin != nil {
+		p.Cmd.Stdin = stdin
+	}
 	p.Cmd.Stdout, p.Cmd.Stderr = &p.out, &p.out
 	p.Cmd.WaitDelay = 5 * time.Second
 	if err := p.Cmd.Start(); err != nil {
