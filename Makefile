@@ -89,7 +89,8 @@ deps-demo:
 	@.ci/need ip:iproute2 ping:iputils-ping ethtool:ethtool nsenter:util-linux
 deps-test: deps-demo
 	@.ci/need arping:arping ndisc6:ndisc6 iperf3:iperf3 tcpdump:tcpdump curl:curl \
-	  nft:nftables fping:fping sysctl:procps python3:python3 git:git
+	  nft:nftables fping:fping sysctl:procps python3:python3 git:git \
+	  dpdk-testpmd:dpdk-dev setpriv:util-linux
 deps-bench: deps-demo
 	@.ci/need dpdk-testpmd:dpdk-dev iperf3:iperf3
 deps-check:

@@ -95,7 +95,7 @@ type pmdConfig struct {
 // crash by a mistake of its own when its server leaves first.
 func startPMD(t *testing.T, in *nictest.NS, e api.Endpoint, cfg pmdConfig) *pmd {
 	t.Helper()
-	nictest.Require(t, "dpdk-testpmd", "setpriv")
+	nictest.Require(t, "dpdk-testpmd", "setpriv", "stdbuf")
 	name, args := pmdCommand(t, e, cfg)
 	p := &pmd{t: t}
 	if !cfg.interactive {
@@ -136,6 +136,7 @@ func pmdCommand(t *testing.T, e api.Endpoint, cfg pmdConfig) (string, []string) 
 		mode = "icmpecho"
 	}
 	args := []string{"--reuid", id, "--regid", id, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs",
+		"stdbuf", "-oL", // or what it says would come when it ends
 		"dpdk-testpmd", "--lcores", "0@(0-1),1@(0-1)", "--no-pci", "--no-huge", "-m", "128", "--no-telemetry", "--no-shconf",
 		"--file-prefix", fmt.Sprintf("xdpdemux-%d-%s", os.Getpid(), filepath.Base(filepath.Dir(e.SocketPath))), "--vdev", vdev, "--",
 		"--total-num-mbufs=16384", "--forward-mode=" + mode, "--no-mlockall",

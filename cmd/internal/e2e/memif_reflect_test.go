@@ -28,7 +28,7 @@ func newReflection(t *testing.T, cfg nictest.Config, attach ...string) *reflecti
 
 // rounds of each size, and the sizes in bytes with the Ethernet header: the
 // least, a middle one, and an IP packet of 1,500 bytes.
-const rounds = 10
+const rounds = 5
 
 func sizes() []int { return []int{64, 512, 1514} }
 
