@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
 
@@ -28,38 +29,66 @@ func bareContenders() []contender {
 // openDrop attaches a program that counts and drops every frame.
 func openDrop(b *bed, c *testCase) *stage {
 	s := newStage(b, c, false)
-	s.count = countAndDrop(b, s.rig.Host.Do, s.rig.Host.Index(b, s.rig.NIC))
+	s.count = countAndDrop(b, s.rig.Host.Do, s.rig.Host.Index(b, s.rig.NIC), 0)
 	return s
 }
 
 // dropIPv4 counts and drops IPv4, which is what cases send; what the kernels of
-// both ends say to each other in IPv6 is passed.
-func dropIPv4(counts int) asm.Instructions {
+// both ends say to each other is passed. With a size it looks at every frame's
+// length and at every byte behind its head, and counts the wrong ones apart.
+func dropIPv4(counts, size int) asm.Instructions {
 	const etherType = 12
-	return asm.Instructions{
+	code := asm.Instructions{
 		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), // data
 		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word), // data_end
+		asm.LoadMapValue(asm.R1, counts, 0),
 		asm.Mov.Reg(asm.R4, asm.R2),
 		asm.Add.Imm(asm.R4, ethLen),
 		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
 		asm.LoadMem(asm.R4, asm.R2, etherType, asm.Half),
 		asm.HostTo(asm.BE, asm.R4, asm.Half),
 		asm.JNE.Imm(asm.R4, 0x0800, "pass"),
-		asm.LoadMapValue(asm.R1, counts, 0),
-		asm.Mov.Imm(asm.R2, 1),
+	}
+	if size > 0 {
+		code = append(code, compare(size)...)
+		code = append(code, asm.Ja.Label("count"), asm.Add.Imm(asm.R1, badCount).WithSymbol("bad"))
+	}
+	return append(code,
+		asm.Mov.Imm(asm.R2, 1).WithSymbol("count"),
 		asm.StoreXAdd(asm.R1, asm.R2, asm.DWord), // each end of a veth may have several processors
 		asm.Mov.Imm(asm.R0, xdpDrop),
 		asm.Return(),
 		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("pass"),
 		asm.Return(),
+	)
+}
+
+// badCount is where the second counter stands.
+const badCount = 8
+
+// compare goes on to bad unless the frame at R2 is size bytes long and bears
+// the pattern.
+func compare(size int) asm.Instructions {
+	code := asm.Instructions{
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, int32(size)),
+		asm.JNE.Reg(asm.R4, asm.R3, "bad"),
+		asm.JGT.Reg(asm.R4, asm.R3, "bad"), // the same again, as the verifier wants it
 	}
+	for at := headLen; at+4 <= size; at += 4 {
+		word := []byte{pattern(at), pattern(at + 1), pattern(at + 2), pattern(at + 3)}
+		code = append(code,
+			asm.LoadMem(asm.R4, asm.R2, int16(at), asm.Word),
+			asm.JNE.Imm32(asm.R4, int32(binary.NativeEndian.Uint32(word)), "bad"))
+	}
+	return code
 }
 
 // countAndDrop puts such a program on a device, and returns what reads its
-// counter.
-func countAndDrop(b *bed, inside func(func() error) error, ifindex int) func() (arrivals, error) {
-	counts := oneValue(b, 8)
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: dropIPv4(counts.FD())})
+// counters.
+func countAndDrop(b *bed, inside func(func() error) error, ifindex, size int) func() (arrivals, error) {
+	counts := oneValue(b, 2*badCount)
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: dropIPv4(counts.FD(), size)})
 	b.check(err)
 	b.Cleanup(func() { prog.Close() })
 	b.check(inside(func() error {
@@ -69,18 +98,44 @@ func countAndDrop(b *bed, inside func(func() error) error, ifindex int) func() (
 		}
 		return err
 	}))
-	return func() (a arrivals, err error) { return a, counts.Lookup(uint32(0), &a.frames) }
+	return func() (arrivals, error) {
+		var n [2]uint64
+		err := counts.Lookup(uint32(0), &n)
+		return arrivals{n[0], n[1]}, err
+	}
 }
 
-// openBare receives and gives back.
+// openBare receives and gives back, or just sends.
 func openBare(b *bed, c *testCase) *stage {
 	s := newStage(b, c, false)
 	socket := attachSocket(b, s)
+	if c.Direction == wireOut {
+		transmit(b, s, socket)
+		return s
+	}
 	s.meter = newMeter()
 	loop := &bareLoop{socket: socket, waiter: waiter{poll: pollerOf(b, socket), meter: s.meter, block: c.Blocking}}
 	s.count = func() (arrivals, error) { return arrivals{frames: loop.arrived.Load()}, nil }
 	runWhileStarted(b, s, workerCPU, loop.run, loop.stop)
 	return s
+}
+
+// transmit sends frames of all containers in turn, as fast as the kernel takes
+// them, while the stage is started.
+func transmit(b *bed, s *stage, socket *xdp.Socket) {
+	out := outwardFrames(s.t)
+	f := make([]frame.Frame, burst)
+	next := 0
+	spin(b, s, workerCPU, func() {
+		n := socket.Reserve(f, maxFrame)
+		for i := range n {
+			batch := out[next%len(out)]
+			data := batch[i%len(batch)]
+			f[i].Data = f[i].Data[:copy(f[i].Data, data)]
+			next++
+		}
+		socket.Commit(f[:n])
+	})
 }
 
 // attachSocket steers the frames of all containers of the stage into one socket.

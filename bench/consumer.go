@@ -18,6 +18,13 @@ const (
 	kindMemif = "memif" // a client of each container's memif
 )
 
+// What a consumer does.
+const (
+	modeRead = "read" // reads every byte of what comes, and counts
+	modeSend = "send" // sends to the wire, as much as goes
+	modeEcho = "echo" // sends back what comes
+)
+
 // orders is what the consumer process is told when it starts.
 type orders struct {
 	Kind     string
@@ -25,7 +32,7 @@ type orders struct {
 	Places   []string // network namespaces or memif sockets, one for each container
 	Blocking bool     // sleep when there is nothing to read
 	Slots    int      // of a memif ring
-	Sends    bool     // send frames in place of reading what comes
+	Mode     string   // what it does
 	CPU      int      // where it runs
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -36,8 +35,9 @@ type stage struct {
 	meter *meter
 	// burner measures what all processors spend; the runner gives it.
 	burner *burner
-	// rtt sends one frame after the other and measures their way back.
-	rtt func(ctx context.Context, window time.Duration) ([]time.Duration, error)
+	// arrived counts at the wire's end, in place of count.
+	arrived func() (arrivals, error)
+	ping    *pinger
 }
 
 // arrivals counts frames at their destination.
@@ -69,10 +69,31 @@ func newStage(b *bed, c *testCase, byMAC bool) *stage {
 		Sizes: c.sizes(), Containers: c.Containers, Zipf: c.Zipf, Random: c.Random, ByMAC: byMAC,
 		Src: rig.Wire.MAC(b, rig.WireNIC), NIC: rig.Host.MAC(b, rig.NIC),
 	}}
-	if c.Direction == wireIn {
+	switch c.Direction {
+	case wireIn:
 		s.gen = newGenerator(b, rig, s.t)
+	case wireOut:
+		size := 0
+		if len(s.t.Sizes) == 1 {
+			size = s.t.Sizes[0]
+		}
+		s.arrived = countAndDrop(b, rig.Wire.Do, rig.Wire.Index(b, rig.WireNIC), size)
+	case latency:
+		s.ping = newPinger(b, s)
 	}
 	return s
+}
+
+// orders are those of the consumer of the case, but for its queues.
+func (s *stage) orders(c *testCase) orders {
+	o := orders{Traffic: s.t, Blocking: c.Blocking, Slots: laneSlots(c.Containers), Mode: modeRead, CPU: workerCPU}
+	switch c.Direction {
+	case wireOut: // no generator runs
+		o.Mode, o.CPU = modeSend, generatorCPU
+	case latency:
+		o.Mode = modeEcho
+	}
+	return o
 }
 
 // quiet keeps a namespace's kernel from sending anything on its own account: a

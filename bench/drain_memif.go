@@ -16,7 +16,8 @@ type memifSink struct {
 	check *checker
 	page  *page
 	bufs  [][]byte
-	sends bool // the bufs, to the first ring; else they are read into
+	mode  string
+	out   [][][]byte // in modeSend, what each container sends
 
 	// Where it blocks, each ring has a goroutine, and these belong to sweep.
 	ended chan struct{} // closed by wake
@@ -40,10 +41,9 @@ func openMemif(o orders, p *page) (s *memifSink, err error) {
 		s.rings = append(s.rings, conn.Ring(0))
 	}
 	s.ended = make(chan struct{})
-	if s.sends = o.Sends; s.sends {
-		for i := range s.bufs {
-			s.bufs[i] = o.Traffic.frame(0, o.Traffic.Sizes[i%len(o.Traffic.Sizes)])
-		}
+	s.mode = o.Mode
+	if s.mode == modeSend {
+		s.out = outwardFrames(o.Traffic)
 	}
 	return s, nil
 }
@@ -51,32 +51,62 @@ func openMemif(o orders, p *page) (s *memifSink, err error) {
 // sweep is described at sink.
 func (s *memifSink) sweep(block bool) error {
 	switch {
-	case s.sends:
+	case s.mode == modeSend:
 		return s.send()
 	case block:
 		return s.attend()
 	}
 	for i, r := range s.rings {
 		n, err := r.Read(s.bufs)
+		if err == nil && n > 0 {
+			err = s.take(i, s.bufs[:n])
+		}
 		if err != nil {
 			return fmt.Errorf("container %d: %w", i, err)
-		}
-		if n > 0 {
-			s.judge(i, s.bufs[:n])
 		}
 	}
 	return nil
 }
 
+// outwardFrames are a batch for each container.
+func outwardFrames(t traffic) [][][]byte {
+	out := make([][][]byte, t.Containers)
+	for i := range out {
+		for _, size := range t.Sizes {
+			out[i] = append(out[i], t.outward(i, size))
+		}
+		for n := len(out[i]); n < sendBatch; n++ {
+			out[i] = append(out[i], out[i][n%len(t.Sizes)])
+		}
+	}
+	return out
+}
+
+// sendBatch is how many frames a container sends before the next one does.
+const sendBatch = 32
+
 func (s *memifSink) send() error {
 	for i, r := range s.rings {
-		n, err := r.Write(s.bufs)
+		n, err := r.Write(s.out[i])
 		if err != nil {
 			return fmt.Errorf("container %d: %w", i, err)
 		}
 		s.page.counter(countSent).Add(uint64(n))
 	}
 	return nil
+}
+
+// take counts frames that container i has read, and sends them back if it is to.
+func (s *memifSink) take(i int, frames [][]byte) error {
+	s.judge(i, frames)
+	if s.mode != modeEcho {
+		return nil
+	}
+	for _, f := range frames {
+		reflect(f)
+	}
+	_, err := s.rings[i].Write(frames)
+	return err
 }
 
 // judge counts frames that container i has read.
@@ -122,10 +152,12 @@ func (s *memifSink) serve(ctx context.Context, i int) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if err == nil {
+			err = s.take(i, bufs[:n])
+		}
 		if err != nil {
 			return fmt.Errorf("container %d: %w", i, err)
 		}
-		s.judge(i, bufs[:n])
 	}
 }
 

@@ -13,18 +13,29 @@ import (
 // udpSink reads a UDP socket in each container's network namespace: what a
 // program behind the kernel's stack would do.
 type udpSink struct {
-	poll    *poller
-	sockets []int
-	check   *checker
-	page    *page
-	got     *datagrams
+	poll     *poller
+	sockets  []int
+	check    *checker
+	page     *page
+	got      *datagrams
+	mode     string
+	out      *outgoing
+	payloads [][][]byte // in modeSend, what each container sends
 }
 
 // socketBuffer is how many bytes may wait in each container's socket.
 const socketBuffer = 1 << 20
 
 func openUDP(o orders, p *page) (s *udpSink, err error) {
-	s = &udpSink{check: newChecker(o.Traffic), page: p, got: newDatagrams()}
+	s = &udpSink{check: newChecker(o.Traffic), page: p, got: newDatagrams(), mode: o.Mode, out: newOutgoing()}
+	if o.Mode == modeSend {
+		s.payloads = outwardFrames(o.Traffic)
+		for _, frames := range s.payloads {
+			for i := range frames {
+				frames[i] = frames[i][payloadAt:]
+			}
+		}
+	}
 	if s.poll, err = newPoller(); err != nil {
 		return nil, err
 	}
@@ -67,6 +78,9 @@ func listenIn(place string) (fd int, err error) {
 
 // sweep is described at sink.
 func (s *udpSink) sweep(block bool) error {
+	if s.mode == modeSend {
+		return s.send()
+	}
 	timeout := time.Duration(0)
 	if block {
 		timeout = -1
@@ -83,12 +97,35 @@ func (s *udpSink) sweep(block bool) error {
 	return nil
 }
 
+// send has each container in turn send a batch.
+func (s *udpSink) send() error {
+	for i, fd := range s.sockets {
+		for j, data := range s.payloads[i] {
+			s.out.put(j, data)
+		}
+		n, err := s.out.send(fd, len(s.payloads[i]))
+		if err != nil {
+			return fmt.Errorf("sending for container %d: %w", i, err)
+		}
+		s.page.counter(countSent).Add(uint64(n))
+	}
+	return nil
+}
+
 func (s *udpSink) read(i int) error {
 	n, err := s.got.receive(s.sockets[i])
 	good := uint64(0)
 	for j := range n {
 		if s.check.payload(i, s.got.data(j)) {
 			good++
+		}
+	}
+	if s.mode == modeEcho {
+		for j := range n {
+			s.out.put(j, s.got.data(j))
+		}
+		if _, err := s.out.send(s.sockets[i], n); err != nil {
+			return err
 		}
 	}
 	if n > 0 {

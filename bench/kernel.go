@@ -3,11 +3,8 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"time"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
@@ -62,7 +59,8 @@ func anySource(b *bed, ns *nictest.NS) {
 
 // consume starts the consumer over the stage's namespaces.
 func consume(b *bed, s *stage, c *testCase) {
-	o := orders{Kind: kindUDP, Traffic: s.t, Blocking: c.Blocking, CPU: workerCPU}
+	o := s.orders(c)
+	o.Kind = kindUDP
 	for _, ns := range s.rig.Containers {
 		o.Places = append(o.Places, ns.Path)
 	}
@@ -83,41 +81,48 @@ func outer(i int) string { return fmt.Sprintf("v%d", i) }
 
 const inner = "eth0"
 
+// outerMAC is the address of every host's end: no two of them are in one network.
+const outerMAC = "02:72:ff:00:00:01"
+
 // addPairs makes a veth pair for each container.
 func addPairs(b *bed, s *stage, mac func(i int) [6]byte) {
 	var lines []string
 	for i, ns := range s.rig.Containers {
 		hw := mac(i)
-		lines = append(lines, fmt.Sprintf("link add %s type veth peer name %s address %s netns %s",
-			outer(i), inner, net.HardwareAddr(hw[:]), ns.Name))
+		lines = append(lines, fmt.Sprintf("link add %s address %s type veth peer name %s address %s netns %s",
+			outer(i), outerMAC, inner, net.HardwareAddr(hw[:]), ns.Name))
 	}
 	batch(b, s.rig.Host, "ip", lines)
-	addressContainers(b, s)
 }
 
 // addressContainers gives each container's interface its address and sets it
-// up, with a route back to where all frames come from.
-func addressContainers(b *bed, s *stage) {
+// up, with a route back to where all frames come from, over that neighbour.
+func addressContainers(b *bed, s *stage, neighbour string) {
 	for i, ns := range s.rig.Containers {
-		b.check(ns.Do(func() error { return configure(netip.PrefixFrom(s.t.address(i), 32)) }))
+		batch(b, ns, "ip", append([]string{
+			fmt.Sprintf("addr add %s/32 dev %s", s.t.address(i), inner),
+			fmt.Sprintf("link set %s up", inner),
+		}, wayBack(neighbour)...))
 	}
 }
 
-func configure(addr netip.Prefix) error {
-	link, err := netlink.LinkByName(inner)
-	if err != nil {
-		return err
+// wayBack are the lines of ip for the route.
+func wayBack(neighbour string) []string { return wayBackOver(inner, neighbour) }
+
+func wayBackOver(device, neighbour string) []string {
+	return []string{
+		fmt.Sprintf("route add %s/32 dev %s scope link", sourceAddr(), device),
+		fmt.Sprintf("neigh add %s lladdr %s dev %s nud permanent", sourceAddr(), neighbour, device),
 	}
-	ip := net.IPNet{IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen())}
-	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &ip}); err != nil {
-		return err
-	}
-	return netlink.LinkSetUp(link)
 }
+
+// wireMAC is the address of the wire's end.
+func (s *stage) wireMAC() string { return net.HardwareAddr(s.t.Src[:]).String() }
 
 func openBridge(b *bed, c *testCase) *stage {
 	s := kernelStage(b, c, true)
 	addPairs(b, s, s.t.mac)
+	addressContainers(b, s, s.wireMAC())
 	lines := []string{
 		"link add br0 type bridge mcast_snooping 0",
 		"link set " + s.rig.NIC + " master br0",
@@ -144,7 +149,7 @@ func openMacvlan(b *bed, c *testCase) *stage {
 			s.rig.NIC, inner, net.HardwareAddr(mac[:]), ns.Name))
 	}
 	batch(b, s.rig.Host, "ip", lines)
-	addressContainers(b, s)
+	addressContainers(b, s, s.wireMAC())
 	consume(b, s, c)
 	return s
 }
@@ -154,7 +159,8 @@ func openRouted(b *bed, c *testCase) *stage {
 	s.rig.Host.SetSysctl(b, "net/ipv4/ip_forward", "1")
 	hidden := func(i int) [6]byte { return [6]byte{2, 0x72, 0, 0, byte(i >> 8), byte(i)} }
 	addPairs(b, s, hidden)
-	var lines []string
+	addressContainers(b, s, outerMAC)
+	lines := wayBackOver(s.rig.NIC, s.wireMAC())
 	for i := range s.rig.Containers {
 		mac := hidden(i)
 		lines = append(lines,

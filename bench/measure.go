@@ -52,7 +52,13 @@ func rate(n uint64, seconds float64) float64 {
 
 // String is for the eye, while the run goes on.
 func (s sample) String() string {
-	out := fmt.Sprintf("%8.3f Mpps of %.3f sent", s.mpps(), s.sentMpps())
+	out := fmt.Sprintf("%d frames", s.Delivered)
+	if known(s.mpps()) {
+		out = fmt.Sprintf("%.3f Mpps", s.mpps())
+	}
+	if known(s.sentMpps()) {
+		out += fmt.Sprintf(" of %.3f sent", s.sentMpps())
+	}
 	if s.WorkerNs > 0 {
 		out += fmt.Sprintf(", worker %.1f ns", s.WorkerNs)
 	}
@@ -118,7 +124,11 @@ type mark struct {
 
 func (s *stage) mark() (m mark, err error) {
 	m.at = time.Now()
-	if m.arrivals, err = s.count(); err != nil {
+	count := s.count
+	if s.arrived != nil {
+		count = s.arrived
+	}
+	if m.arrivals, err = count(); err != nil {
 		return m, fmt.Errorf("counting what arrived: %w", err)
 	}
 	if s.meter != nil {

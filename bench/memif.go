@@ -39,7 +39,8 @@ func openMemifs(b *bed, c *testCase) *stage {
 	w := openSwitch(b, s, lanes, false)
 	w.block = c.Blocking
 	w.drive(b, s)
-	o := orders{Kind: kindMemif, Traffic: s.t, Places: places, Blocking: c.Blocking, Slots: laneSlots(c.Containers), CPU: workerCPU}
+	o := s.orders(c)
+	o.Kind, o.Places = kindMemif, places
 	startConsumer(b, o).attend(s)
 	for i, q := range queues {
 		b.check(q.Watch(doorbells{w.poll, w.ids[i].Token()}))

@@ -51,3 +51,45 @@ func (d *datagrams) receive(fd int) (int, error) {
 func (d *datagrams) data(i int) []byte {
 	return d.room[i*datagramRoom:][:d.heads[i].n]
 }
+
+// outgoing sends many datagrams with one system call, all to where the frames
+// from the wire come from. It belongs to one goroutine.
+type outgoing struct {
+	heads [burst]messageHead
+	parts [burst]unix.Iovec
+	to    unix.RawSockaddrInet4
+}
+
+func newOutgoing() *outgoing {
+	o := &outgoing{to: unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: sourceAddr().As4()}}
+	port := [2]byte{sourcePort >> 8, sourcePort & 0xff}
+	o.to.Port = *(*uint16)(unsafe.Pointer(&port))
+	for i := range o.heads {
+		h := &o.heads[i]
+		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&o.to)), uint32(unsafe.Sizeof(o.to))
+		h.Iov = &o.parts[i]
+		h.SetIovlen(1)
+	}
+	return o
+}
+
+// put makes data the i-th datagram. It must stay as it is until send.
+func (o *outgoing) put(i int, data []byte) {
+	o.parts[i].Base = &data[0]
+	o.parts[i].SetLen(len(data))
+}
+
+// send sends the first n, of which it returns how many the kernel took.
+func (o *outgoing) send(fd, n int) (int, error) {
+	if n == 0 {
+		return 0, nil
+	}
+	took, _, e := syscall.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&o.heads[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	switch e {
+	case 0:
+		return int(took), nil
+	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS:
+		return 0, nil
+	}
+	return 0, e
+}

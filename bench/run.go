@@ -90,7 +90,7 @@ func (r *runner) build(c *testCase) (outcomes []outcome, entrants []*entrant) {
 		entrants = append(entrants, e)
 		o.note(e.bed.do(func() { e.stage = k.open(e.bed, c) }))
 	}
-	if c.Blocking {
+	if c.Blocking && c.Direction != latency {
 		r.watch(entrants)
 	}
 	return outcomes, entrants
@@ -153,12 +153,18 @@ func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
 
 // measure is how a window of the case is done.
 func (c *testCase) measure() func(context.Context, *stage, *testCase, time.Duration) (sample, error) {
+	if c.Direction == latency {
+		return echoing
+	}
 	return flowing
 }
 
 // headline is the figure that contenders are compared by.
 func (c *testCase) headline() func(sample) float64 {
-	if c.Blocking {
+	switch {
+	case c.Direction == latency:
+		return sample.p99
+	case c.Blocking:
 		return sample.cpuNs
 	}
 	return sample.mpps

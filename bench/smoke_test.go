@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"testing"
 	"time"
@@ -39,12 +40,24 @@ func TestEveryFrameArrivesIntact(t *testing.T) {
 }
 
 func smoke(t *testing.T, c *testCase, name string) {
+	s := started(t, c, name)
+	for range smokeRounds {
+		sendAndAwait(t, s)
+	}
+	if a, err := s.count(); err != nil || a.bad != 0 {
+		t.Errorf("%d frames were not what or where they should be (%v)", a.bad, err)
+	}
+}
+
+// started opens and starts a contender for as long as the test runs.
+func started(t *testing.T, c *testCase, name string) *stage {
+	t.Helper()
 	k, err := findContender(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBed(t.Context(), name)
-	defer b.close()
+	b := newBed(context.Background(), name)
+	t.Cleanup(b.close)
 	var s *stage
 	if err := b.do(func() { s = k.open(b, c) }); err != nil {
 		t.Fatal(err)
@@ -54,16 +67,60 @@ func smoke(t *testing.T, c *testCase, name string) {
 			t.Fatal(err)
 		}
 	}
-	for range smokeRounds {
-		sendAndAwait(t, s)
-	}
-	if a, err := s.count(); err != nil || a.bad != 0 {
-		t.Errorf("%d frames were not what or where they should be (%v)", a.bad, err)
-	}
 	if s.stop != nil {
-		if err := s.stop(); err != nil {
-			t.Error(err)
-		}
+		t.Cleanup(func() {
+			if err := s.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return s
+}
+
+// TestFramesReachTheWireIntact waits for some frames of the containers at the
+// wire's end, which looks at every byte behind their heads.
+func TestFramesReachTheWireIntact(t *testing.T) {
+	nictest.RequireRoot(t)
+	c := testCase{Direction: wireOut, Size: "64B", Containers: 3}
+	for _, name := range []string{nameBare, "memif", "tap", "bridge", "macvlan", "routed"} {
+		t.Run(name, func(t *testing.T) {
+			s := started(t, &c, name)
+			for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+				a, err := s.arrived()
+				if err != nil || a.bad > 0 {
+					t.Fatalf("%d frames were not as they were sent (%v)", a.bad, err)
+				}
+				if a.frames >= 1000 {
+					return
+				}
+				if time.Now().After(end) {
+					t.Fatalf("%d frames reached the wire within 30 s, want 1,000", a.frames)
+				}
+			}
+		})
+	}
+}
+
+// TestFramesComeBack: each container sends back what it gets. One that takes too
+// long counts as lost on a busy machine, and the next may not.
+func TestFramesComeBack(t *testing.T) {
+	nictest.RequireRoot(t)
+	c := testCase{Direction: latency, Size: "64B", Containers: 3, Blocking: true}
+	for _, name := range []string{"memif", "tap", "bridge", "macvlan", "routed"} {
+		t.Run(name, func(t *testing.T) {
+			s := started(t, &c, name)
+			for i := range c.Containers {
+				came := false
+				for range 100 {
+					if _, came = s.ping.once(i); came {
+						break
+					}
+				}
+				if !came {
+					t.Errorf("of 100 frames to container %d none came back", i)
+				}
+			}
+		})
 	}
 }
 

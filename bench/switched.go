@@ -102,7 +102,7 @@ func openInproc(b *bed, c *testCase) *stage {
 // run on the worker's thread.
 func openTap(b *bed, c *testCase) *stage {
 	s := kernelStage(b, c, false)
-	lanes := make([]demux.Lane, c.Containers)
+	lanes, fds := make([]demux.Lane, c.Containers), make([]int, c.Containers)
 	for i, ns := range s.rig.Containers {
 		place, err := netns.Open(ns.Path)
 		b.check(err)
@@ -112,10 +112,15 @@ func openTap(b *bed, c *testCase) *stage {
 		b.check(err)
 		b.Cleanup(func() { q.Close() })
 		lanes[i] = q.Lane(0)
+		batch(b, ns, "ip", wayBack(s.wireMAC()))
+		fds[i] = q.Fd(0)
 	}
 	w := openSwitch(b, s, lanes, true)
 	w.block = c.Blocking
 	w.drive(b, s)
+	for i, fd := range fds {
+		b.check(w.poll.add(fd, w.ids[i].Token(), edge))
+	}
 	consume(b, s, c)
 	return s
 }

@@ -88,6 +88,32 @@ func (t traffic) frame(i, size int) []byte {
 	return f
 }
 
+// outward is the frame that container i sends to the wire.
+func (t traffic) outward(i, size int) []byte {
+	f := t.frame(i, size)
+	mac := t.mac(i)
+	copy(f, t.Src[:])
+	copy(f[6:], mac[:])
+	swap(f, ethLen+12, ipDstAt, 4)
+	swap(f, udpAt, udpAt+2, 2)
+	return f
+}
+
+// reflect turns a frame round: what went there comes back. No checksum changes
+// with the order of what it sums up.
+func reflect(f []byte) {
+	swap(f, 0, 6, 6)
+	swap(f, ethLen+12, ipDstAt, 4)
+	swap(f, udpAt, udpAt+2, 2)
+}
+
+// swap exchanges n bytes at a with those at b.
+func swap(f []byte, a, b, n int) {
+	for i := range n {
+		f[a+i], f[b+i] = f[b+i], f[a+i]
+	}
+}
+
 // pattern is the byte at that place in every frame behind its head.
 func pattern(at int) byte { return byte(at*7 + at>>8) }
 
