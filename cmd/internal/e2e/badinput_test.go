@@ -440,11 +440,11 @@ func TestPortLimit(t *testing.T) {
 func TestDescriptorLimit(t *testing.T) {
 	nictest.Require(t, "prlimit")
 	m := newMachine(t, nictest.Config{Containers: 1})
-	dry := m.Host.Command("prlimit", append([]string{"--nofile=200:330", "env"}, m.program("attach", m.NIC, "--dry-run", "--max-ports", "1000")...)...)
+	dry := m.Host.Command("prlimit", append([]string{"--nofile=50:330", "env"}, m.program("attach", m.NIC, "--dry-run", "--max-ports", "1000")...)...)
 	if out, err := dry.CombinedOutput(); err != nil || !strings.Contains(string(out), "at most 1000 ports, which need 2256 of 330 descriptors") {
 		t.Errorf("--dry-run does not compute the need: %v:\n%s", err, out)
 	}
-	m.daemon = m.Host.Start(t, "prlimit", append([]string{"--nofile=200:330", "env"}, m.program("attach", m.NIC)...)...)
+	m.daemon = m.Host.Start(t, "prlimit", append([]string{"--nofile=50:330", "env"}, m.program("attach", m.NIC)...)...)
 	nictest.Eventually(t, "the daemon's ready line", func() bool { return strings.Contains(m.daemon.Output(), ": ready: ") })
 	if out := m.daemon.Output(); !strings.Contains(out, "of 330 descriptors") || !strings.Contains(out, "warning: the descriptor limit allows about") {
 		t.Errorf("nothing was said of the limit:\n%s", out)

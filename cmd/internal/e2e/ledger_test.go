@@ -23,6 +23,9 @@ const (
 	smallMTU  = 1280
 )
 
+// auditLimit is how long counters may take to become what they should be.
+const auditLimit = 15 * time.Second
+
 // ledger is a machine at rest on which every frame is accounted for: what the
 // daemon, and the interfaces, must have counted since base stands in want, and
 // that is all.
@@ -107,7 +110,7 @@ func (l *ledger) counted(t testing.TB) counts {
 func (l *ledger) audit(t *testing.T) (ok bool) {
 	t.Helper()
 	diff := "never looked"
-	for end := time.Now().Add(5 * time.Second); diff != "" && time.Now().Before(end); {
+	for end := time.Now().Add(auditLimit); diff != "" && time.Now().Before(end); {
 		diff = l.counted(t).minus(l.base).differs(l.want)
 	}
 	if diff != "" {
@@ -186,7 +189,7 @@ func (l *ledger) enterErrors(t *testing.T, to string, n int) {
 // requireHeard requires that the wire soon has heard something exactly n times.
 func (l *ledger) requireHeard(t *testing.T, what string, n int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); l.hears(what) < n && time.Now().Before(end); {
+	for end := time.Now().Add(auditLimit); l.hears(what) < n && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if got := l.hears(what); got != n {

@@ -100,7 +100,7 @@ func (m *machine) requireLetGo(t *testing.T, before leftover) leftover {
 func settled(t *testing.T, m *machine, before leftover, more counts) (now leftover) {
 	t.Helper()
 	diff := "never looked"
-	for end := time.Now().Add(5 * time.Second); diff != "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(auditLimit); diff != "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		now = residue(t, m)
 		diff = now.held.minus(before.held).differs(more)
 	}

@@ -198,6 +198,9 @@ func (g *load) stop(t *testing.T) {
 // counted since the books were opened.
 func (g *load) check(t *testing.T, l *ledger) counts {
 	t.Helper()
+	for end := time.Now().Add(auditLimit); !l.hasTakenAll(t) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	s := atRest(t, l.api)
 	now := l.counted(t).minus(l.base)
 	kernel, want := counts{}, counts{}
@@ -219,6 +222,19 @@ func (g *load) check(t *testing.T, l *ledger) counts {
 	}
 	t.Logf("%d frames: %d redirected, %d of these lost in the kernel; %v", g.total.Load(), now.sum("kernel.redirected."), now["sockets.lost"], s.Wire.Drops)
 	return now
+}
+
+// hasTakenAll says that nothing is on its way to the daemon any more, neither in
+// a socket nor in an interface. It may be a while until a busy machine comes to it.
+func (l *ledger) hasTakenAll(t *testing.T) bool {
+	t.Helper()
+	now := l.counted(t).minus(l.base)
+	for port := range l.eyes.members {
+		if now["seen."+port+".out"] != now[port+".received"] {
+			return false
+		}
+	}
+	return now.sum("kernel.redirected.") == now["sockets.received"]+now["sockets.lost"]
 }
 
 // chatter is a container that sends to the wire all the time.

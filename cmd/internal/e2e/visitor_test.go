@@ -157,7 +157,7 @@ func (e *hostEcho) check(t *testing.T) {
 		}
 		return seqs
 	}
-	for end := time.Now().Add(5 * time.Second); len(lost()) > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(auditLimit); len(lost()) > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if bad := lost(); len(bad) > 0 || n < 100 {
