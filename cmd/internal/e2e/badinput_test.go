@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
@@ -388,13 +391,13 @@ func TestPortIsRefused(t *testing.T) {
 	before, list := m.snapshot(), m.run("ls", "-o", "json")
 	trace := func() (all string) {
 		for _, ns := range append(slices.Clone(m.Containers), m.Host) {
-			for _, what := range []string{"-br link", "-br addr", "-d route show table all", "-d -6 route show table all", "neigh show nud permanent", "rule", "-6 rule"} {
-				// On the other output ip complains of namespaces that are just being made.
-				out, err := ns.Command("ip", strings.Fields(what)...).Output()
-				if err != nil {
-					t.Fatal(err)
-				}
-				all += string(out)
+			err := ns.Do(func() error {
+				text, err := traceHere()
+				all += text
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
 		}
 		return all
@@ -415,6 +418,47 @@ func TestPortIsRefused(t *testing.T) {
 	m.requireAsBefore(before)
 	reachAll(t, m.nodes())
 	m.detach()
+}
+
+// traceHere is what a port would leave in the thread's namespace: interfaces,
+// addresses, routes and rules, permanent neighbours. Snapshot knows more, and
+// takes its time.
+func traceHere() (string, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return "", err
+	}
+	defer handle.Close()
+	links, err := handle.LinkList()
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	for _, l := range links {
+		a := l.Attrs()
+		add("link %d %s %v mtu %d %v %q %d", a.Index, a.Name, a.HardwareAddr, a.MTU, a.Flags, a.Alias, a.TxQLen)
+	}
+	addrs, err1 := handle.AddrList(nil, netlink.FAMILY_ALL)
+	for _, a := range addrs {
+		add("addr %d %v", a.LinkIndex, a.IPNet)
+	}
+	routes, err2 := handle.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	for _, r := range routes {
+		add("route %v", r)
+	}
+	rules, err3 := handle.RuleList(netlink.FAMILY_ALL)
+	for _, r := range rules {
+		add("rule %v", r)
+	}
+	neighs, err4 := handle.NeighList(0, netlink.FAMILY_ALL)
+	for _, n := range neighs {
+		if n.State&netlink.NUD_PERMANENT != 0 {
+			add("neighbour %d %v %v", n.LinkIndex, n.IP, n.HardwareAddr)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n"), errors.Join(err1, err2, err3, err4)
 }
 
 // TestPortLimit: no more ports than --max-ports, and a place that is given up
