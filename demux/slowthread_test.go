@@ -139,9 +139,11 @@ func TestSlowWakes(t *testing.T) {
 	r.links[0].Arrive(udp(peerMAC, nicMAC, far4, a4, 1))
 	r.settle()
 	w := r.sw.workers[0]
-	r.waits[0].Wait(w.ready[:], time.Millisecond) // whatever woke it before
-	close(hold)
+	// Whatever woke it before is one wake-up together with this one.
+	r.waits[0].Wake()
 	r.waits[0].Wait(w.ready[:], -1)
+	close(hold)
+	r.waits[0].Wait(w.ready[:], 30*time.Second)
 	r.settle()
 	if s := r.sw.Stats().Wire; s.Delivered != 1 || s.InFlight != 0 {
 		t.Errorf("%+v", s)
