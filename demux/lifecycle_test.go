@@ -39,6 +39,9 @@ func TestHint(t *testing.T) {
 	wantFrames(t, "of the port that has the slot now", c.got(), toA)
 	arrive(whoHas(peerMAC, "10.0.0.99", "10.0.0.10"), c.id.Slot, c.id.Gen)
 	wantFrames(t, "ARP is answered whatever the hint", c.got())
+	m := r.port(PortConfig{Name: "m", MAC: macM})
+	arrive(udp(peerMAC, macM, ip("127.0.0.1"), far4, 1), m.id.Slot, m.id.Gen)
+	wantFrames(t, "a loopback address is refused whatever the hint", m.got())
 }
 
 func TestRunRefuses(t *testing.T) {
