@@ -135,6 +135,7 @@ func TestDetachUnderLoad(t *testing.T) {
 	r.ok(err)
 	r.links[0].OnSend(func([]byte) {})
 	r.run()
+	r.until("the worker is at work", func() bool { return r.sw.Stats().WireFrames > 0 })
 	for range 20 {
 		p := r.port(PortConfig{Name: "p"}, "10.0.0.11")
 		r.ok(r.sw.Detach(p.id))
