@@ -117,6 +117,9 @@ func (h *handshake) onRegion(m wire.AddRegion, fd int) error {
 			(h.memory+min(m.Size, 1<<62))>>10, limit>>10)
 	}
 	region, err := shm.MapRegion(fd, m.Size, h.cfg.AllowUnsealed)
+	if errors.Is(err, shm.ErrUnsealed) {
+		return errors.New("memory that can shrink (no F_SEAL_SHRINK): end zero-copy, or have the port allow it")
+	}
 	if err != nil {
 		return err
 	}

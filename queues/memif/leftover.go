@@ -3,6 +3,7 @@ package memif
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -23,15 +24,13 @@ func RemoveDirectory(path string) error {
 	}
 	f := os.NewFile(uintptr(dir), path)
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
+	names, err := f.Readdirnames(maxNames) // the client may have made any number
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read memif's directory %s: %w", path, err)
 	}
+	_ = unix.Unlinkat(dir, SocketName, 0) // a client may have put in its place what cannot be removed so
 	for _, name := range names {
-		switch {
-		case name == SocketName:
-			_ = unix.Unlinkat(dir, name, 0) // a client may have put in its place what cannot be removed so
-		case strings.HasPrefix(name, privatePrefix):
+		if strings.HasPrefix(name, privatePrefix) {
 			removePrivate(dir, name)
 		}
 	}
@@ -62,4 +61,6 @@ func removeIfEmpty(path string) error {
 const (
 	privatePrefix = ".memif-"
 	temporaryName = "s"
+	// maxNames bounds how many names of a client's are looked at.
+	maxNames = 4096
 )

@@ -135,7 +135,7 @@ func listenAbstract(cfg *Config) (sock int, err error) {
 	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return -1, fmt.Errorf("the abstract socket %q is in use: end whoever listens there, or choose another name", cfg.Abstract)
+		return -1, inUse(fmt.Sprintf("the abstract socket %q is in use: end whoever listens there, or choose another name", cfg.Abstract))
 	case err != nil:
 		return -1, fmt.Errorf("listen on the abstract socket %q: %w", cfg.Abstract, err)
 	}

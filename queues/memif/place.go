@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,8 +85,10 @@ func settle(dir int, st *unix.Stat_t, cfg *Config) error {
 		st.Mode&0o7777 == cfg.mode(0o700, 0o770):
 		return nil
 	}
-	if used, err := usedOtherwise(dir); err != nil || used != "" {
-		return errors.Join(err, fmt.Errorf("it is in use, it holds %q: name one of its own", used))
+	if used, err := usedOtherwise(dir); err != nil {
+		return err
+	} else if used != "" {
+		return fmt.Errorf("it is in use, it holds %q: name one of its own", used)
 	}
 	if err := unix.Fchmod(dir, cfg.mode(0o700, 0o770)); err != nil {
 		return fmt.Errorf("set its mode: %w", err)
@@ -111,14 +115,26 @@ func usedOtherwise(dir int) (string, error) {
 	}
 	f := os.NewFile(uintptr(again), "memif's directory")
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	for _, name := range names {
-		if name != SocketName {
-			return name, nil
+	for {
+		names, err := f.Readdirnames(64)
+		for _, name := range names {
+			if name != SocketName && !strings.HasPrefix(name, privatePrefix) {
+				return name, nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return "", nil
+		} else if err != nil {
+			return "", err
 		}
 	}
-	return "", err
 }
+
+// inUse says who has the address, and is EADDRINUSE.
+type inUse string
+
+func (e inUse) Error() string        { return string(e) }
+func (e inUse) Is(target error) bool { return target == unix.EADDRINUSE }
 
 // checkFree: what a daemon left that has died is replaced, one that lives is not.
 func checkFree(dir int, path string) error {
@@ -137,7 +153,7 @@ func checkFree(dir int, path string) error {
 		return fmt.Errorf("%s/%s is there and is no socket: remove it", path, SocketName)
 	}
 	if listened(fd) {
-		return fmt.Errorf("somebody listens on %s/%s: end that, or name another directory", path, SocketName)
+		return inUse(fmt.Sprintf("somebody listens on %s/%s: end that, or name another directory", path, SocketName))
 	}
 	return nil
 }
