@@ -25,7 +25,9 @@ const maxPath = 107
 // SocketPath is where the daemon of a NIC listens.
 func SocketPath(runDir, nic string) string { return filepath.Join(runDir, nic+".sock") }
 
-func lockPath(runDir, nic string) string { return filepath.Join(runDir, nic+".lock") }
+func lockName(nic string) string { return nic + ".lock" }
+
+func lockPath(runDir, nic string) string { return filepath.Join(runDir, lockName(nic)) }
 
 // socket is a listening socket that stands at its path, and the lock that
 // makes it the only one.
@@ -35,18 +37,16 @@ type socket struct {
 	lock     *lockfile.Lock
 }
 
-// listen makes the socket of a NIC. A socket that nobody listens on any more is
+// listen makes the socket of a NIC, and its directory if need be, which goes with
+// the last one in it. A socket that nobody listens on any more is
 // replaced; a living daemon is a CodeConflict.
 func listen(runDir, nic string) (_ *socket, err error) {
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
-	}
-	lock, err := lockfile.Acquire(lockPath(runDir, nic))
+	lock, err := lockfile.AcquireIn(runDir, lockName(nic), 0o755)
 	if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
 		return nil, attached(nic, held.Holder)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	defer func() {
 		if err != nil {

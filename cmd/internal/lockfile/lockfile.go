@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,7 @@ func (e *HeldError) Error() string {
 // Lock is a held lock. Its methods are not for concurrent use.
 type Lock struct {
 	file *os.File
+	made []string // directories that Release removes if they are empty, outermost first
 }
 
 // Acquire takes the lock at path, creating the file (0600) if need be, and
@@ -55,7 +57,57 @@ func try(path string) (lock *Lock, current bool, err error) {
 	if current, err = settle(f, path); err != nil || !current {
 		return nil, current, errors.Join(err, f.Close())
 	}
-	return &Lock{f}, true, nil
+	return &Lock{file: f}, true, nil
+}
+
+// AcquireIn is Acquire of the file called name in dir. It makes dir, and what is
+// missing above it, with these permissions; Release takes away again what was
+// made and is empty by then.
+func AcquireIn(dir, name string, perm os.FileMode) (*Lock, error) {
+	var made []string
+	for try := 1; ; try++ {
+		more, err := makeDirs(dir, perm)
+		made = append(made, more...)
+		if err == nil {
+			var lock *Lock
+			if lock, err = Acquire(filepath.Join(dir, name)); err == nil {
+				lock.made = made
+				return lock, nil
+			}
+		}
+		// Another one may have made or removed a directory in between.
+		passing := errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist)
+		if !passing || try == makeTries {
+			return nil, errors.Join(err, removeEmpty(made))
+		}
+	}
+}
+
+// makeTries bounds how often AcquireIn makes directories that others remove.
+const makeTries = 100
+
+// makeDirs makes dir and what is missing above it, and returns what it made.
+func makeDirs(dir string, perm os.FileMode) (made []string, err error) {
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(at); !errors.Is(err, os.ErrNotExist) || at == filepath.Dir(at) {
+			break
+		}
+		made = append([]string{at}, made...)
+	}
+	return made, os.MkdirAll(dir, perm)
+}
+
+// removeEmpty removes those directories that are empty, innermost first. One
+// that is gone, or that somebody put something into, is no error.
+func removeEmpty(dirs []string) error {
+	var errs []error
+	for i := len(dirs) - 1; i >= 0; i-- {
+		err := os.Remove(dirs[i])
+		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // settle locks and signs an open file. current is false where a holder that let
@@ -104,11 +156,12 @@ func sign(f *os.File) error {
 	return err
 }
 
-// Release removes the file and gives the lock back.
+// Release removes the file, and what AcquireIn made around it, and gives the
+// lock back.
 func (l *Lock) Release() error {
 	err := os.Remove(l.file.Name())
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil // somebody swept the directory
 	}
-	return errors.Join(err, l.file.Close())
+	return errors.Join(err, removeEmpty(l.made), l.file.Close())
 }

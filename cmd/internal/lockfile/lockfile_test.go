@@ -72,6 +72,92 @@ func TestNoDirectory(t *testing.T) {
 	}
 }
 
+// What AcquireIn makes, Release takes away, and nothing else.
+func TestAcquireInLeavesNothing(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "a", "b")
+	lock, err := AcquireIn(dir, "lock", 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	if _, err := AcquireIn(dir, "lock", 0o700); err == nil {
+		t.Fatal("two hold it")
+	}
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(base, "a")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory is left: %v", err)
+	}
+	if _, err := os.Stat(base); err != nil {
+		t.Errorf("a directory that was there is gone: %v", err)
+	}
+}
+
+// A directory that somebody put something into stays, and is no error.
+func TestAcquireInKeepsWhatIsUsed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	lock, err := AcquireIn(dir, "lock", 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := AcquireIn(dir, "other", 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Release(); err != nil {
+		t.Error(err)
+	}
+	if err := other.Release(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("one removed what another had made: %v", err)
+	}
+}
+
+// A lock that cannot be had leaves no directory either.
+func TestAcquireInThatFails(t *testing.T) {
+	base := t.TempDir()
+	file := filepath.Join(base, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := AcquireIn(filepath.Join(file, "a"), "lock", 0o700); err == nil {
+		t.Error("a lock below a file")
+	}
+	if _, err := AcquireIn(filepath.Join(base, "a", "b"), "no/lock", 0o700); err == nil {
+		t.Error("a lock in a directory that is not there")
+	}
+	if entries, _ := os.ReadDir(base); len(entries) != 1 {
+		t.Errorf("left: %v", entries)
+	}
+}
+
+// While one holder removes the directory another finds or makes it.
+func TestAcquireInRaces(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for range 50 {
+				lock, err := AcquireIn(dir, "lock"+strconv.Itoa(i), 0o700)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := lock.Release(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // A lock on a file that is not at its path any more keeps nobody out.
 func TestRemovedUnderUs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")

@@ -37,6 +37,7 @@ type Store struct {
 	file   *os.File // the journal, open for appending
 	lines  int      // in the journal
 	broken bool     // a write failed: the file may hold half a record
+	fresh  bool     // there was no journal before Open
 
 	compactAt int // the number of lines from which on to rewrite it
 }
@@ -49,20 +50,17 @@ func Attached(dir, nic string) bool {
 }
 
 // Open locks the state of a NIC under dir and reads it, making the directory
-// (0700) if need be. A journal that is there is rewritten without what has
-// become void. If another process holds the state, the error is a
+// (0700) if need be; Close removes what Open made and nothing was put into. A
+// journal that is there is rewritten without what has become void. If another process holds the state, the error is a
 // CodeConflict that wraps a *lockfile.HeldError; if the journal is damaged, a
 // *CorruptError.
 func Open(dir, nic string) (_ *Store, err error) {
 	s := &Store{dir: filepath.Join(dir, nic)}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
-	}
-	if s.lock, err = lockfile.Acquire(filepath.Join(s.dir, lockName)); err != nil {
+	if s.lock, err = lockfile.AcquireIn(s.dir, lockName, 0o700); err != nil {
 		return nil, held(nic, err)
 	}
 	if err := s.load(); err != nil {
-		return nil, errors.Join(err, s.closeFile(), s.lock.Release())
+		return nil, errors.Join(err, s.closeFile(), s.removeUnused(), s.lock.Release())
 	}
 	return s, nil
 }
@@ -70,7 +68,7 @@ func Open(dir, nic string) (_ *Store, err error) {
 // held says what to do about a lock that another daemon has.
 func held(nic string, err error) error {
 	if _, ok := errors.AsType[*lockfile.HeldError](err); !ok {
-		return fmt.Errorf("state of NIC %s: %w", nic, err)
+		return fmt.Errorf("state directory of NIC %s: %w", nic, err)
 	}
 	return api.Errorf(api.CodeConflict, "state of NIC %s: %w", nic, err).
 		WithHint("detach the daemon that has it, or choose another --state-dir")
@@ -82,6 +80,7 @@ func (s *Store) load() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	s.fresh = err != nil
 	if s.table, err = read(path, data); err != nil {
 		return err
 	}
@@ -147,11 +146,24 @@ func (s *Store) Deleting(names ...string) error { return s.commit(named(opDeleti
 // Deleted records that ports are gone, and forgets them.
 func (s *Store) Deleted(names ...string) error { return s.commit(named(opDeleted, names)) }
 
-// Close lets the state go. What was recorded stays.
+// Close lets the state go. What was recorded stays; where nothing was, nothing
+// that Open made does.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(s.closeFile(), s.lock.Release())
+	return errors.Join(s.closeFile(), s.removeUnused(), s.lock.Release())
+}
+
+// removeUnused removes a journal that this Store began and that holds no port.
+func (s *Store) removeUnused() error {
+	if !s.fresh || s.table == nil || len(s.table.list()) > 0 {
+		return nil
+	}
+	err := os.Remove(s.path(journalName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (s *Store) closeFile() error {

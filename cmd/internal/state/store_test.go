@@ -47,6 +47,26 @@ func TestLifeOfAPort(t *testing.T) {
 
 // TestChangeUnderWay: from Set to Ready a port is known as it was, too, over
 // restarts and further changes; what it was first counts.
+// A Store that was opened for nothing leaves nothing; one that recorded a port
+// leaves that.
+func TestUnusedStateLeavesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	s := open(t, dir)
+	must(t, s.SaveAttach("changed"), s.RemoveAttach(), s.Close())
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the directory is left: %v", err)
+	}
+	s = open(t, dir)
+	must(t, s.Adding(entry("a", Adding)), s.Ready("a"), s.Close())
+	if s = open(t, dir); len(s.Entries()) != 1 {
+		t.Fatalf("%v is remembered", s.Entries())
+	}
+	must(t, s.Deleting("a"), s.Deleted("a"), s.Close())
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("a directory that was there is gone: %v", err)
+	}
+}
+
 func TestChangeUnderWay(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
