@@ -3,6 +3,7 @@ package xdp
 import (
 	"fmt"
 	"math/bits"
+	"time"
 )
 
 // ZeroCopy says whether a socket shares its memory with the NIC itself.
@@ -71,8 +72,13 @@ type SocketConfig struct {
 	CompletionSize int
 	// ZeroCopy is off by default.
 	ZeroCopy ZeroCopy
-	// BusyPoll is off by default.
+	// BusyPoll is off by default. A kernel that refuses it leaves the socket to
+	// interrupts; see Socket.BusyPoll.
 	BusyPoll BusyPoll
+	// Patience is how long OpenSocket waits for a queue that is taken, whose
+	// last owner may have died a moment ago; default 5 s, and at most 1 s where
+	// another process is seen that may hold it.
+	Patience time.Duration
 }
 
 // The limits of the sizes. The kernel's own are wider: a ring may have 2^31
@@ -106,6 +112,9 @@ func (c *SocketConfig) setDefaults() {
 	setDefault(&c.FrameSize, defaultFrameSize)
 	for _, ring := range []*int{&c.RxSize, &c.TxSize, &c.FillSize, &c.CompletionSize} {
 		setDefault(ring, c.Frames/2)
+	}
+	if c.Patience == 0 {
+		c.Patience = defaultPatience
 	}
 	if c.BusyPoll.Micros > 0 {
 		setDefault(&c.BusyPoll.Budget, 64)
@@ -164,6 +173,8 @@ func (c *SocketConfig) checkTogether() error {
 	case c.BusyPoll.Micros < 0 || c.BusyPoll.Budget < 0 || c.BusyPoll.Budget > 1<<15:
 		return fmt.Errorf("%w: BusyPoll of %d us and %d frames: choose times from 0 and budgets from 0 to %d",
 			ErrConfig, c.BusyPoll.Micros, c.BusyPoll.Budget, 1<<15)
+	case c.Patience < 0:
+		return fmt.Errorf("%w: Patience is %v: choose 0 for the default, or a time", ErrConfig, c.Patience)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,7 +12,7 @@ import (
 func TestSocketConfigDefaults(t *testing.T) {
 	c, err := SocketConfig{IfIndex: 1, BusyPoll: BusyPoll{Micros: 20}}.Validate()
 	want := SocketConfig{IfIndex: 1, Frames: 4096, FrameSize: 2048, RxSize: 2048, TxSize: 2048,
-		FillSize: 2048, CompletionSize: 2048, BusyPoll: BusyPoll{Micros: 20, Budget: 64}}
+		FillSize: 2048, CompletionSize: 2048, BusyPoll: BusyPoll{Micros: 20, Budget: 64}, Patience: defaultPatience}
 	if err != nil || c != want {
 		t.Errorf("%+v, %v, want %+v", c, err, want)
 	}
@@ -43,6 +44,7 @@ func TestSocketConfigsThatAreRefused(t *testing.T) {
 		"Queue is -1":            {Queue: -1},
 		"choose off, auto or on": {ZeroCopy: 7},
 		"BusyPoll of -1 us":      {BusyPoll: BusyPoll{Micros: -1}},
+		"Patience is -1s":        {Patience: -time.Second},
 		"budgets from 0":         {BusyPoll: BusyPoll{Micros: 1, Budget: 1 << 20}},
 	}
 	for want, c := range cases {

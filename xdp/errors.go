@@ -63,12 +63,13 @@ func (e *ZeroCopyError) Error() string {
 // Unwrap returns the driver's answer.
 func (e *ZeroCopyError) Unwrap() error { return e.Err }
 
-// bindError says in words what the kernel's answer to a bind means.
-func bindError(ifindex, queue int, err error) error {
+// bindError says in words what the kernel's answer to a bind means. The
+// suspects may hold the queue, if it is taken.
+func bindError(ifindex, queue int, suspects []Holder, err error) error {
 	where := fmt.Sprintf("bind device %d queue %d", ifindex, queue)
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("%s: another AF_XDP socket holds it: end its program, or take another queue (%w)", where, err)
+		return &BusyError{IfIndex: ifindex, Queue: queue, Holders: suspects, Err: err}
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%s: no such device in this network namespace (%w)", where, err)
 	case errors.Is(err, unix.EINVAL) && kernelOlder(6, 6):

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,7 +95,7 @@ func TestOpenThatFails(t *testing.T) {
 		config  SocketConfig
 		want    error
 	}{
-		{"another AF_XDP socket", SocketConfig{IfIndex: r.index}, unix.EBUSY},
+		{"another AF_XDP socket", SocketConfig{IfIndex: r.index, Patience: time.Millisecond}, unix.EBUSY},
 		{"no such device", SocketConfig{IfIndex: 9999}, unix.ENODEV},
 		{"ethtool -l", SocketConfig{IfIndex: r.index, Queue: 7}, unix.EINVAL},
 		{"power of two", SocketConfig{IfIndex: r.index, RxSize: 100}, ErrConfig},
@@ -142,10 +143,27 @@ func TestBusyPoll(t *testing.T) {
 			t.Errorf("option %d is %d (%v), want %d", option, got, err, want)
 		}
 	}
+	if b, why := s.BusyPoll(); b != (BusyPoll{Micros: 20, Budget: 64}) || why != nil {
+		t.Errorf("%+v in force, %v", b, why)
+	}
 	before := s.state.Kicks
 	s.Recv(make([]frame.Frame, 1))
 	if s.state.Kicks != before+1 {
 		t.Error("an empty Recv did not poll")
+	}
+	r.send(udp4(r.mac, "10.0.0.2"))
+	take(t, s, 1)
+}
+
+// What the kernel refuses of busy polling leaves a socket that works by
+// interrupts, and says so.
+func TestBusyPollRefused(t *testing.T) {
+	r := newRig(t, rigConfig{})
+	p := r.program(ModeNative, exactRule(RuleIPIdentity, 0, "10.0.0.2"))
+	s := r.socket(p, SocketConfig{Frames: 256})
+	s.setBusyPoll(BusyPoll{Micros: -7, Budget: 64}) // EINVAL of any kernel
+	if b, why := s.BusyPoll(); b != (BusyPoll{}) || why == nil || !strings.Contains(why.Error(), "SO_BUSY_POLL") {
+		t.Errorf("%+v in force, %v", b, why)
 	}
 	r.send(udp4(r.mac, "10.0.0.2"))
 	take(t, s, 1)

@@ -80,7 +80,7 @@ func open(c SocketConfig, flags uint16) (s *Socket, err error) {
 		return nil, err
 	}
 	s = newSocket(m, descriptorWaker(fd))
-	s.fd, s.memfd, s.busy = fd, memfd, c.BusyPoll.Micros > 0
+	s.fd, s.memfd = fd, memfd
 	s.prime()
 	if err = s.bind(c, flags); err != nil {
 		return nil, err
@@ -133,16 +133,15 @@ func setSizes(fd int, c SocketConfig) error {
 // so that a driver in zero-copy is never without buffers.
 func (s *Socket) bind(c SocketConfig, flags uint16) error {
 	s.tune(c)
-	if err := setBusyPoll(s.fd, c.BusyPoll); err != nil {
-		return err
-	}
+	s.setBusyPoll(c.BusyPoll)
 	addr := &unix.SockaddrXDP{
 		Flags:   flags | unix.XDP_USE_NEED_WAKEUP,
 		Ifindex: uint32(c.IfIndex),
 		QueueID: uint32(c.Queue),
 	}
-	if err := bindPatiently(s.fd, addr); err != nil {
-		return bindError(c.IfIndex, c.Queue, err)
+	b := binder{bind: func() error { return unix.Bind(s.fd, addr) }, holders: holders, sleep: time.Sleep, patience: c.Patience}
+	if suspects, err := b.take(); err != nil {
+		return bindError(c.IfIndex, c.Queue, suspects, err)
 	}
 	if err := s.learnMode(); err != nil {
 		return err
@@ -161,9 +160,11 @@ func (s *Socket) tune(c SocketConfig) {
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, c.Frames/2*perFrame)
 }
 
-func setBusyPoll(fd int, b BusyPoll) error {
+// setBusyPoll asks for busy polling. A kernel that refuses leaves the socket to
+// interrupts, and whyInterrupts says why.
+func (s *Socket) setBusyPoll(b BusyPoll) {
 	if b.Micros == 0 {
-		return nil
+		return
 	}
 	options := []struct {
 		name          string
@@ -174,24 +175,13 @@ func setBusyPoll(fd int, b BusyPoll) error {
 		{"SO_BUSY_POLL_BUDGET", unix.SO_BUSY_POLL_BUDGET, b.Budget},
 	}
 	for _, o := range options {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, o.option, o.value); err != nil {
-			return fmt.Errorf("%s %d: %w", o.name, o.value, err)
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o.option, o.value); err != nil {
+			s.whyInterrupts = fmt.Errorf("%s %d: %w", o.name, o.value, err)
+			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL, 0)
+			return
 		}
 	}
-	return nil
-}
-
-// bindPatiently retries for half a second while the queue is taken: the kernel
-// frees that of a closed socket a little after the close.
-func bindPatiently(fd int, addr *unix.SockaddrXDP) error {
-	const pause, tries = 5 * time.Millisecond, 100
-	for try := 0; ; try++ {
-		err := unix.Bind(fd, addr)
-		if err == nil || !errors.Is(err, unix.EBUSY) || try == tries {
-			return err
-		}
-		time.Sleep(pause)
-	}
+	s.busy, s.budget = true, b.Budget
 }
 
 // learnMode reads what the bind gave.

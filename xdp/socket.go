@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/xdpdemux/xdpdemux/demux/frame"
 )
 
@@ -58,7 +60,10 @@ type Socket struct {
 	ifindex int
 	queue   int
 	whyCopy error
-	dead    [3]uint32 // what the rings are after Close
+	budget  int   // of busy polling, which the kernel does not tell
+	// whyInterrupts is why busy polling was refused.
+	whyInterrupts error
+	dead          [3]uint32 // what the rings are after Close
 }
 
 const (
@@ -139,6 +144,20 @@ func (s *Socket) MultiBuffer() bool { return s.chains }
 
 // WhyCopy says why ZeroCopyAuto fell back to copying; nil if it did not.
 func (s *Socket) WhyCopy() error { return s.whyCopy }
+
+// BusyPoll is what of busy polling is in force, as the kernel says; the zero
+// value where it is off. The budget is the one that the kernel took, and 0 after
+// Restore, for it does not tell. If it was asked for and refused, why says so.
+func (s *Socket) BusyPoll() (b BusyPoll, why error) {
+	s.ctl.Lock()
+	defer s.ctl.Unlock()
+	if s.closed || s.seized || !prefersBusyPoll(s.fd) {
+		return b, s.whyInterrupts
+	}
+	b.Micros, _ = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_BUSY_POLL)
+	b.Budget = s.budget
+	return b, s.whyInterrupts
+}
 
 // Down says that the device was found to be down or gone when the kernel was
 // last woken. While it is, Recv and Reserve return 0. A device that is up

@@ -47,6 +47,8 @@ func (s *Socket) Progress() uint64 {
 type Watchdog struct {
 	mu      sync.Mutex
 	patient map[Watched]*patient
+	looks   uint64        // how often it looked
+	wake    chan struct{} // holds something once there is a first patient
 }
 
 // WatchdogLimit is how long a worker may hold frames without progress.
@@ -65,7 +67,7 @@ type patient struct {
 
 // NewWatchdog returns one that guards nothing yet.
 func NewWatchdog() *Watchdog {
-	return &Watchdog{patient: make(map[Watched]*patient)}
+	return &Watchdog{patient: make(map[Watched]*patient), wake: make(chan struct{}, 1)}
 }
 
 // Guard watches w from now on. If its worker stops, rescue is called once, from
@@ -75,6 +77,10 @@ func (d *Watchdog) Guard(w Watched, rescue func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.patient[w] = &patient{rescue: rescue, progress: w.Progress()}
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Leave ends the watch of w; rescue is not called once Leave has returned,
@@ -85,11 +91,22 @@ func (d *Watchdog) Leave(w Watched) {
 	delete(d.patient, w)
 }
 
-// Run looks until ctx ends.
+// Run looks until ctx ends. While nothing is guarded it sleeps.
 func (d *Watchdog) Run(ctx context.Context) {
-	tick := time.NewTicker(WatchdogLimit / watchdogLooks)
-	defer tick.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.wake:
+		}
+		d.round(ctx, time.NewTicker(WatchdogLimit/watchdogLooks))
+	}
+}
+
+// round looks at each tick until nothing is guarded any more, or ctx ends.
+func (d *Watchdog) round(ctx context.Context, tick *time.Ticker) {
+	defer tick.Stop()
+	for !d.idle() {
 		select {
 		case <-ctx.Done():
 			return
@@ -97,6 +114,12 @@ func (d *Watchdog) Run(ctx context.Context) {
 			d.look(now)
 		}
 	}
+}
+
+func (d *Watchdog) idle() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.patient) == 0
 }
 
 // look looks at each once and rescues those whose worker is stuck.
@@ -109,6 +132,7 @@ func (d *Watchdog) look(now time.Time) {
 func (d *Watchdog) stuck(now time.Time) (rescues []func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.looks++
 	for w, p := range d.patient {
 		if p.stuck(w, now) {
 			rescues = append(rescues, p.rescue)

@@ -3,6 +3,7 @@ package xdp
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xdpdemux/xdpdemux/demux/frame"
@@ -102,6 +103,40 @@ func TestWatchdogRuns(t *testing.T) {
 	<-rescued
 	cancel()
 	<-ended
+}
+
+// Where nothing is guarded nothing is looked at: in copy mode the watchdog costs
+// nothing.
+func TestWatchdogSleepsWithoutPatients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewWatchdog()
+		looks := func() uint64 {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.looks
+		}
+		go d.Run(t.Context())
+		time.Sleep(time.Hour)
+		if n := looks(); n != 0 {
+			t.Fatalf("%d looks at nothing", n)
+		}
+		for range 3 { // it wakes again each time
+			w := &fakeWatched{}
+			d.Guard(w, func() { t.Error("rescued") })
+			before := looks()
+			time.Sleep(time.Second)
+			if looks() == before {
+				t.Fatal("a guarded socket is not looked at")
+			}
+			d.Leave(w)
+			time.Sleep(time.Second)
+			before = looks()
+			time.Sleep(time.Hour)
+			if n := looks(); n != before {
+				t.Fatalf("%d looks at nothing", n-before)
+			}
+		}
+	})
 }
 
 // What the watchdog sees of a socket: frames that wait, frames that are lent,
