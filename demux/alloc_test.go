@@ -13,6 +13,9 @@ func TestNoAllocs(t *testing.T) {
 	for name, set := range map[string]func(*allocRig){
 		"in":       func(r *allocRig) { r.wire(udp(peerMAC, nicMAC, far4, a4, 20), udp(peerMAC, macM, far6, m6, 20)) },
 		"in, VLAN": func(r *allocRig) { r.wire(tag(udp(peerMAC, nicMAC, far4, a4, 20), 7)) },
+		"in, unfinished": func(r *allocRig) {
+			r.wire(unfinished(udp(peerMAC, nicMAC, far4, a4, 20), 34), tag(unfinished(udp(peerMAC, nicMAC, far4, a4, 20), 34), 7))
+		},
 		"prefix": func(r *allocRig) {
 			r.wire(udp(peerMAC, nicMAC, far4, ip("10.1.0.7"), 20), udp(peerMAC, nicMAC, far6, ip("2001:db8:1::5"), 20))
 		},
@@ -95,7 +98,7 @@ func newAllocRig(t *testing.T) *allocRig {
 			t.Fatal(err)
 		}
 	}
-	must(sw.SetHost(HostConfig{NICMAC: nicMAC, HostMAC: hostMAC, GatewayMAC: gateMAC, Addrs: []netip.Addr{host4}, Lanes: []Lane{lane()}}))
+	must(sw.SetHost(HostConfig{NICMAC: nicMAC, HostMAC: hostMAC, GatewayMAC: gateMAC, Addrs: []netip.Addr{host4}, Lanes: []Lane{lane()}, WireChecksum: WireComplete}))
 	for _, p := range []PortConfig{
 		{Lanes: []Lane{r.a}, Foreign: true, Addrs: []netip.Prefix{pfx("10.0.0.10/32"), pfx("2001:db8::10/128")}, NextHops: []netip.Addr{ip("10.0.0.254")}},
 		{Lanes: []Lane{lane()}, Addrs: []netip.Prefix{pfx("10.0.0.11/32"), pfx("2001:db8::11/128")}},

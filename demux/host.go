@@ -20,7 +20,25 @@ type HostConfig struct {
 	Lanes []Lane
 	// Foreign: as in PortConfig.
 	Foreign bool
+	// WireChecksum says what to think of the TCP and UDP checksums of frames
+	// from the wire.
+	WireChecksum WireChecksum
 }
+
+// WireChecksum says what to think of the TCP and UDP checksums of frames from the
+// wire.
+type WireChecksum uint8
+
+// The values of WireChecksum.
+const (
+	// WireTrust: they are finished, as a cable carries them. They are not looked at.
+	WireTrust WireChecksum = iota
+	// WireComplete: they may be unfinished, as a veth carries those of its
+	// peer's own stack. One that holds nothing but the sum of its pseudo-header
+	// is completed, by the lane's other side where it can, else here. Fragments
+	// stay as they are.
+	WireComplete
+)
 
 // SetHost says what the NIC and the host are; it may be called again when any
 // of it changes. It returns once no worker can touch the lanes that were
@@ -41,6 +59,7 @@ func (s *Switch) SetHost(cfg HostConfig) error {
 	t.setNIC(macOr(cfg.NICMAC))
 	t.gateway = macOr(cfg.GatewayMAC)
 	t.wireMax = uint32(orMTU(cfg.WireMTU) + ethHeader)
+	t.unfinished = cfg.WireChecksum == WireComplete
 	if v := portWithMAC(s.ports, t.nic); v != nil {
 		return &ConflictError{"the NIC", v.Name, macText(cfg.NICMAC)}
 	}

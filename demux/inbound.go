@@ -18,7 +18,11 @@ func (w *worker) inbound(e *egress) int {
 	f := w.rx[:n]
 	for i := range f {
 		w.tally.bytes += uint64(len(f[i].Data))
-		w.actOn(nil, i, &f[i], w.judgeWire(&f[i]))
+		v := w.judgeWire(&f[i])
+		if w.table.unfinished && v.act == actPort {
+			packet.MarkUnfinished(f[i].Data, &w.head, &f[i].Meta)
+		}
+		w.actOn(nil, i, &f[i], v)
 	}
 	w.tally.received += uint64(n)
 	w.deliverGroups(f)

@@ -14,19 +14,21 @@ import (
 // The precedence of its stages: (VLAN, MAC) exact, (VLAN, IP) exact, (VLAN,
 // prefix) longest match, then the wire or the host.
 type Table struct {
-	version  uint64   // of the edit that made this snapshot; grows
-	nic      uint64   // the NIC's MAC
-	former   []uint64 // those it had before, the last one first
-	gateway  uint64   // the MAC that the host knows its containers by
-	wireMax  uint32   // largest untagged frame that the NIC sends, in bytes
-	macs     hashmap[uint64]
-	v4       hashmap[uint64]
-	v6       hashmap[key6]
-	prefixes *prefixSet // nil while no port has a prefix
-	hops4    hashmap[uint64]
-	hops6    hashmap[key6]
-	lanes    []laneTable // per worker
-	mail     []mailRow   // per worker that sends; nil until a port needs it
+	version uint64   // of the edit that made this snapshot; grows
+	nic     uint64   // the NIC's MAC
+	former  []uint64 // those it had before, the last one first
+	gateway uint64   // the MAC that the host knows its containers by
+	wireMax uint32   // largest untagged frame that the NIC sends, in bytes
+	// unfinished: frames from the wire may have unfinished checksums.
+	unfinished bool
+	macs       hashmap[uint64]
+	v4         hashmap[uint64]
+	v6         hashmap[key6]
+	prefixes   *prefixSet // nil while no port has a prefix
+	hops4      hashmap[uint64]
+	hops6      hashmap[key6]
+	lanes      []laneTable // per worker
+	mail       []mailRow   // per worker that sends; nil until a port needs it
 }
 
 // laneSlot is what one worker needs to know of one slot to deliver to it: one
