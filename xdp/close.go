@@ -21,6 +21,9 @@ func (s *Socket) Close() error {
 	}
 	s.closed = true
 	s.down.Store(stateGone)
+	if !s.seized {
+		s.remember()
+	}
 	s.forgetMemory()
 	err := s.memory.unmap() // before the close, or the socket would live on
 	if e := closeAll(s.fd, s.memfd); err == nil {
@@ -57,6 +60,7 @@ func (s *Socket) Seize() error {
 	}
 	s.seized = true
 	s.down.Store(stateGone)
+	s.remember()
 	var first error
 	for _, b := range s.memory.mapped {
 		if err := replaceMapping(b); err != nil && first == nil {

@@ -13,9 +13,10 @@
 // Every frame that the program looks at increments exactly one counter, after
 // its action is known, so that
 //
-//	Counters.Redirected() = Received + BadFrames + RxDropped + RxRingFull + in flight
+//	Counters.Redirected() = Received + BadFrames + Unread + RxDropped + RxRingFull + in flight
 //
-// where the four in the middle are those of [SocketStats] over all sockets. (In copy mode an empty fill ring is counted by
+// where the five in the middle are those of [SocketStats] over all sockets, closed
+// ones included. (In copy mode an empty fill ring is counted by
 // the kernel in RxDropped as well as in FillEmpty, which is why the latter is no
 // term of the sum.)
 //

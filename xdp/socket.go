@@ -60,10 +60,12 @@ type Socket struct {
 	ifindex int
 	queue   int
 	whyCopy error
-	budget  int   // of busy polling, which the kernel does not tell
+	budget  int // of busy polling, which the kernel does not tell
 	// whyInterrupts is why busy polling was refused.
 	whyInterrupts error
-	dead          [3]uint32 // what the rings are after Close
+	last          kernelStats // once closed or seized
+	unread        uint64      // likewise
+	dead          [3]uint32   // what the rings are after Close
 }
 
 const (
