@@ -53,10 +53,16 @@ func (w *Waiter) AddLink(fd int) error { return w.add(fd, kindLink, 0) }
 func (w *Waiter) AddLane(fd int, token uint32) error { return w.add(fd, kindLane, token) }
 
 // Remove forgets a descriptor. One that is not watched is no error, since
-// closing its last copy makes the kernel forget it too.
+// closing its last copy makes the kernel forget it too; nor is one whose number
+// stands by now for something that cannot be polled.
 func (w *Waiter) Remove(fd int) error {
 	err := unix.EpollCtl(w.fd, unix.EPOLL_CTL_DEL, fd, nil)
-	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBADF) {
+	for _, forgotten := range []error{unix.ENOENT, unix.EBADF, unix.EPERM} {
+		if errors.Is(err, forgotten) {
+			return nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("taking a descriptor from the epoll instance: %w", err)
 	}
 	return nil

@@ -133,6 +133,26 @@ func TestRemoveForgets(t *testing.T) {
 	}
 }
 
+// A descriptor whose number was given to something else meanwhile, which cannot be
+// polled, is forgotten.
+func TestRemoveWhatCannotBePolled(t *testing.T) {
+	w, fd := open(t), bell(t)
+	if err := w.AddLink(fd); err != nil {
+		t.Fatal(err)
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(null)
+	if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Remove(fd); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLookingAllocatesNothing(t *testing.T) {
 	w, fd := open(t), bell(t)
 	if err := w.AddLane(fd, 1); err != nil {
