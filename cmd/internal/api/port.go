@@ -133,7 +133,7 @@ type Port struct {
 	Generation uint32 `json:"generation"`
 	// State is ready, no_netns or failed.
 	State PortState `json:"state"`
-	// Error says why State is not ready.
+	// Error says why State is not ready, or what is wrong although it is.
 	Error string `json:"error,omitempty"`
 	// NetNSInode identifies the network namespace, whatever its path is by now.
 	NetNSInode uint64 `json:"netns_inode,omitempty"`

@@ -72,14 +72,17 @@ type PortStats struct {
 // that it sent.
 func (p *PortStats) Dropped() uint64 { return sum(p.RxDrops) + p.Tx.Dropped() }
 
-// SocketStats are the kernel's counters of one AF_XDP socket (struct
-// xdp_statistics of linux/if_xdp.h), and our own of its ring.
+// SocketStats are the kernel's counters of the AF_XDP socket of one queue (struct
+// xdp_statistics of linux/if_xdp.h), and our own of its ring; they go on where
+// the socket is closed and another one takes its place.
 type SocketStats struct {
 	// Queue of the NIC that the socket serves.
 	Queue int `json:"queue"`
 	// Received and Sent are frames that came off and went onto its rings.
 	Received uint64 `json:"received"`
 	Sent     uint64 `json:"sent"`
+	// Unread are frames that stood in the ring of a socket that was closed.
+	Unread uint64 `json:"unread"`
 	// RxDropped, RxInvalidDescs, TxInvalidDescs, RxRingFull,
 	// FillRingEmpty and TxRingEmpty are as the kernel defines them.
 	RxDropped      uint64 `json:"rx_dropped"`
@@ -98,7 +101,7 @@ type KernelStats struct {
 	Redirected map[string]uint64 `json:"redirected"`
 	// Passed are frames that the program left to the host, by reason.
 	Passed map[string]uint64 `json:"passed"`
-	// Sockets, one of each queue.
+	// Sockets, by queue.
 	Sockets []SocketStats `json:"sockets"`
 }
 

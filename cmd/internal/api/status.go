@@ -16,6 +16,9 @@ const (
 	NICDown = "down"
 	// NICGone: the device was removed; the daemon waits for it to come back.
 	NICGone = "gone"
+	// NICUnserved: the device is there and cannot be served, for NICReason; the
+	// daemon tries again by and by. Local traffic goes on.
+	NICUnserved = "unserved"
 )
 
 // Status is a daemon and its NIC.
@@ -25,8 +28,11 @@ type Status struct {
 	// IfIndex and IfName are the device's index and its name now.
 	IfIndex int    `json:"ifindex"`
 	IfName  string `json:"ifname"`
-	// NICState is up, down or gone.
+	// NICState is up, down, gone or unserved.
 	NICState string `json:"nic_state"`
+	// NICReason says why the NIC is unserved, or why frames do not flow on some
+	// of its queues; empty while all is well.
+	NICReason string `json:"nic_reason,omitempty"`
 	// Driver of the device, as ethtool names it.
 	Driver string `json:"driver"`
 	// MAC of the device, shared by all IP identities.
@@ -40,6 +46,11 @@ type Status struct {
 	// Queues of the NIC that are served, by Workers threads.
 	Queues  int `json:"queues"`
 	Workers int `json:"workers"`
+	// WireChecksum is what is thought of checksums from the wire: trust, or
+	// complete, which completes unfinished ones.
+	WireChecksum string `json:"wire_checksum"`
+	// BusyPoll in microseconds that is in force on all sockets; 0 is none.
+	BusyPoll int `json:"busy_poll,omitempty"`
 	// HostPort is the interface that joins host and containers; empty if none.
 	HostPort string `json:"host_port,omitempty"`
 	// Ports that exist, and how many there may be.
@@ -50,6 +61,8 @@ type Status struct {
 	// PID of the daemon, and Version of its program.
 	PID     int    `json:"pid"`
 	Version string `json:"version"`
+	// Warnings are what somebody should see to, one sentence each.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Plan is what attach chose, or with --dry-run would choose.
@@ -70,6 +83,12 @@ type Plan struct {
 	// RingSize in frames and FrameSize in bytes, of each queue.
 	RingSize  int `json:"ring_size"`
 	FrameSize int `json:"frame_size"`
+	// WireChecksum is what is thought of checksums from the wire: trust, or
+	// complete, which completes unfinished ones.
+	WireChecksum string `json:"wire_checksum"`
+	// BusyPoll in microseconds and BusyPollBudget in frames; 0 is none.
+	BusyPoll       int `json:"busy_poll,omitempty"`
+	BusyPollBudget int `json:"busy_poll_budget,omitempty"`
 	// MemoryBytes is the packet memory of all queues together.
 	MemoryBytes int64 `json:"memory_bytes"`
 	// HostPort is the interface that joins host and containers; empty if none.

@@ -70,6 +70,10 @@ func planTable(p *api.Plan) func(io.Writer) {
 		fmt.Fprintf(w, "  XDP %s, zero-copy %s\n", p.Mode, p.ZeroCopy)
 		fmt.Fprintf(w, "  %s, %s, rings of %d frames of %d bytes, %.1f MiB of packet memory\n",
 			plural(p.Queues, "queue"), plural(p.Workers, "worker"), p.RingSize, p.FrameSize, float64(p.MemoryBytes)/(1<<20))
+		fmt.Fprintf(w, "  checksums from the wire: %s\n", p.WireChecksum)
+		if p.BusyPoll > 0 {
+			fmt.Fprintf(w, "  busy polling for %d µs, %s at once\n", p.BusyPoll, plural(p.BusyPollBudget, "frame"))
+		}
 		if p.HostPort != "" {
 			fmt.Fprintf(w, "  host port %s\n", p.HostPort)
 		}

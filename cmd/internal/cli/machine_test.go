@@ -17,7 +17,7 @@ import (
 
 func plan() api.Plan {
 	return api.Plan{NIC: "eth0", Driver: "veth", MAC: api.MAC{2, 0, 0, 0, 0, 1}, MTU: 1500, Mode: "native", ZeroCopy: "off", Queues: 2,
-		Workers: 1, RingSize: 2048, FrameSize: 4096, MemoryBytes: 64 << 20, HostPort: "xdmx0", MaxPorts: 100,
+		Workers: 1, RingSize: 2048, FrameSize: 4096, MemoryBytes: 64 << 20, WireChecksum: "complete", BusyPoll: 20, BusyPollBudget: 64, HostPort: "xdmx0", MaxPorts: 100,
 		DescriptorsNeeded: 220, DescriptorsPerPort: map[string]int{"tap": 2, "memif": 1}, DescriptorsPerMemifClient: 3, DescriptorsLimit: 20000, Adopted: 3, Changes: []string{"LRO goes off"},
 		Host: []string{"all frames of unknown destinations stay with the host"}, Warnings: []string{"bypasses nftables"}}
 }
@@ -36,10 +36,10 @@ func TestAttach(t *testing.T) {
 	s.env["XDPDEMUX_WORKERS"] = "3"
 	s.files["/etc/xdpdemux/xdpdemux.toml"] = "workers = 2\nqueues = 2\n"
 	out := s.ok(t, "attach", "eth0", "--mode", "generic", "--allow-link-reset", "--no-host-port", "--ring-size", "512", "--frame-size", "2048",
-		"--max-ports", "100", "--zero-copy", "auto")
+		"--max-ports", "100", "--zero-copy", "auto", "--wire-checksum", "complete", "--busy-poll", "20", "--busy-poll-budget", "32")
 	golden(t, "testdata/attach.golden", out, *update)
 	want := config.Attach{NIC: "eth0", RunDir: s.dir, StateDir: s.dir + "/state", Mode: "generic", ZeroCopy: "auto", Queues: 2, Workers: 3,
-		RingSize: 512, FrameSize: 2048, MaxPorts: 100, AllowLinkReset: true, NoHostPort: true}
+		RingSize: 512, FrameSize: 2048, MaxPorts: 100, AllowLinkReset: true, NoHostPort: true, WireChecksum: "complete", BusyPoll: 20, BusyPollBudget: 32}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

@@ -12,7 +12,7 @@ import (
 // DefaultFile is read if it is there and no other file is named.
 const DefaultFile = "/etc/xdpdemux/xdpdemux.toml"
 
-// The words for Attach.Mode and Attach.ZeroCopy.
+// The words for Attach.Mode, Attach.ZeroCopy and Attach.WireChecksum.
 const (
 	ModeAuto    = "auto"
 	ModeNative  = "native"
@@ -21,6 +21,10 @@ const (
 	ZeroCopyOff  = "off"
 	ZeroCopyAuto = "auto"
 	ZeroCopyOn   = "on"
+
+	ChecksumAuto     = "auto"
+	ChecksumTrust    = "trust"
+	ChecksumComplete = "complete"
 )
 
 // Attach is every setting there is. Commands other than attach use only the
@@ -53,6 +57,14 @@ type Attach struct {
 	AllowLinkReset bool
 	// NoHostPort leaves out the interface that joins host and containers.
 	NoHostPort bool
+	// WireChecksum says what to think of the TCP and UDP checksums of frames
+	// from the wire: trust them, complete those that are unfinished, or auto:
+	// complete on a veth, whose wire carries unfinished ones, and trust else.
+	WireChecksum string
+	// BusyPoll is how long, in microseconds, the kernel may poll the NIC for a
+	// worker that asks for frames; 0 leaves it to interrupts. BusyPollBudget is
+	// how many frames one poll may take.
+	BusyPoll, BusyPollBudget int
 }
 
 // Defaults are the settings that nobody changed.
@@ -65,6 +77,9 @@ func Defaults() Attach {
 		RingSize:  2048,
 		FrameSize: 4096,
 		MaxPorts:  16384,
+
+		WireChecksum:   ChecksumAuto,
+		BusyPollBudget: 64,
 	}
 }
 
@@ -74,6 +89,9 @@ const (
 	MaxRingSize = 32768
 	MaxQueues   = 1024
 	MaxWorkers  = 64
+
+	MaxBusyPoll       = 10000
+	MaxBusyPollBudget = 1 << 15
 )
 
 // Validate checks what can be checked without looking at the machine. The
@@ -106,6 +124,8 @@ func (a *Attach) checkWords() error {
 		return usage("give auto, native or generic", "mode %q: there is no such mode", a.Mode)
 	case !slices.Contains([]string{ZeroCopyOff, ZeroCopyAuto, ZeroCopyOn}, a.ZeroCopy):
 		return usage("give off, auto or on", "zero-copy %q: there is no such choice", a.ZeroCopy)
+	case !slices.Contains([]string{ChecksumAuto, ChecksumTrust, ChecksumComplete}, a.WireChecksum):
+		return usage("give auto, trust or complete", "wire-checksum %q: there is no such choice", a.WireChecksum)
 	}
 	return nil
 }
@@ -118,6 +138,10 @@ func (a *Attach) checkCounts() error {
 		return usage("give 1 to 64, or 0 to let the daemon choose", "workers %d: it is out of range", a.Workers)
 	case a.MaxPorts < 1 || a.MaxPorts > api.MaxPorts:
 		return usage("give 1 to 65534", "max-ports %d: it is out of range", a.MaxPorts)
+	case a.BusyPoll < 0 || a.BusyPoll > MaxBusyPoll:
+		return usage("give 1 to 10000 microseconds, or 0 for interrupts", "busy-poll %d: it is out of range", a.BusyPoll)
+	case a.BusyPollBudget < 1 || a.BusyPollBudget > MaxBusyPollBudget:
+		return usage("give 1 to 32768 frames", "busy-poll-budget %d: it is out of range", a.BusyPollBudget)
 	}
 	return nil
 }

@@ -31,6 +31,9 @@ func Settings() []Setting {
 		{"max_ports", "the most ports there may be", func(a *Attach) any { return &a.MaxPorts }},
 		{"allow_link_reset", "attach also where the driver resets the link for it", func(a *Attach) any { return &a.AllowLinkReset }},
 		{"no_host_port", "do not join the host's own stack to its containers", func(a *Attach) any { return &a.NoHostPort }},
+		{"wire_checksum", "TCP and UDP checksums from the wire: auto (complete on a veth), trust or complete", func(a *Attach) any { return &a.WireChecksum }},
+		{"busy_poll", "microseconds that the kernel polls the NIC for a worker, 0 for interrupts", func(a *Attach) any { return &a.BusyPoll }},
+		{"busy_poll_budget", "frames that one busy poll may take", func(a *Attach) any { return &a.BusyPollBudget }},
 	}
 }
 

@@ -38,8 +38,8 @@ func (d *Daemon) takeSteps() error {
 		name string
 		do   func() error
 	}{
-		{"state", d.openState}, {"nic", d.openNIC}, {"leftovers", d.clearLeftovers}, {"limits", raiseLimits},
-		{"prepare", d.prepare}, {"program", d.loadProgram}, {"uplink", d.firstUplink}, {"switch", d.makeSwitch}, {"memif", d.startMemif},
+		{"state", d.openState}, {"nic", d.openNIC}, {"limits", raiseLimits}, {"program", d.loadProgram},
+		{"leftovers", d.clearLeftovers}, {"prepare", d.prepare}, {"uplink", d.firstUplink}, {"switch", d.makeSwitch}, {"memif", d.startMemif},
 		{"host port", d.addHostPort}, {"workers", d.startWorkers}, {"watch", d.startWatching}, {"choice", d.tellChoice}, {"ports", d.restorePorts},
 	}
 	for _, s := range steps {
@@ -72,12 +72,15 @@ func (d *Daemon) openNIC() (err error) {
 	return d.checkNIC()
 }
 
-// checkNIC refuses a device that cannot serve, or that would suffer.
-func (d *Daemon) checkNIC() error {
-	if err := d.facts.Check(); err != nil {
-		return err
+// checkNIC refuses a device that cannot serve, that would suffer, or that is
+// somebody else's, before anything is touched.
+func (d *Daemon) checkNIC() error { return firstOf(objections(d.cfg, d.facts)) }
+
+func firstOf(errs []error) error {
+	if len(errs) == 0 {
+		return nil
 	}
-	return checkLinkReset(d.cfg, d.facts)
+	return errs[0]
 }
 
 func nicError(err error) error {
@@ -134,12 +137,20 @@ func (d *Daemon) prepareAgain() error {
 	if err != nil {
 		return err
 	}
+	if d.record.Index == record.Index { // a second attempt: what the first one switched off is off
+		record = d.record.Merge(record)
+	}
 	d.record = record
 	if err := d.journal.SaveAttach(record); err != nil {
 		return err
 	}
-	d.record, err = d.nic.Prepare(record)
-	return err
+	if err := d.at("prepare: recorded"); err != nil {
+		return err
+	}
+	if d.record, err = d.nic.Prepare(record); err != nil {
+		return err
+	}
+	return d.at("prepare: done")
 }
 
 // ignoreGone: a device that is gone needs nothing given back.
@@ -161,7 +172,7 @@ func (d *Daemon) loadProgram() (err error) {
 		MaxExact: 4 * d.cfg.MaxPorts, MaxMACs: d.cfg.MaxPorts, MaxPrefixes: d.cfg.MaxPorts, Queues: config.MaxQueues,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", d.cfg.NIC, err)
 	}
 	d.undo.Push("the XDP program", d.prog.Close)
 	return d.prog.SetNIC(d.facts.MAC)
@@ -209,7 +220,10 @@ func (d *Daemon) startWatching() error {
 		return err
 	}
 	d.watchContainers()
+	d.patience = retryPatience
 	d.spawn(d.guard)
+	d.spawn(d.comeBack)
+	d.spawn(d.recheck)
 	d.spawn(d.herald.run)
 	d.spawn(d.follow)
 	d.spawn(d.tend)

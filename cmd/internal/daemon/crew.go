@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,12 +23,17 @@ type crew struct {
 	sw      *demux.Switch
 	waiters []*epoll.Waiter
 	stop    context.CancelFunc // nil while none runs
+	runs    atomic.Bool
+	mu      sync.Mutex // guards the waiters against being woken once closed
+	closed  bool
+	limit   time.Duration // see halt
+	over    chan struct{} // closed when workers that halt waits for have ended
 	done    sync.WaitGroup
 	errs    chan error // how workers ended, if not because they were told to
 }
 
 func newCrew(sw *demux.Switch, size int) (c *crew, err error) {
-	c = &crew{sw: sw, errs: make(chan error, size)}
+	c = &crew{sw: sw, limit: haltLimit, errs: make(chan error, size)}
 	for range size {
 		w, err := epoll.New()
 		if err != nil {
@@ -62,6 +69,7 @@ type linked interface {
 func (c *crew) start(links []linked) error {
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
+	c.runs.Store(true)
 	for i, hand := range share(links, c.size()) {
 		own := make([]demux.Link, len(hand))
 		for j, l := range hand {
@@ -126,14 +134,26 @@ func avoid(workers int) {
 	_ = unix.SchedSetaffinity(0, &may)
 }
 
-// halt stops the workers; on return none of them touches a link or a lane.
+// haltLimit is how long a worker may take to end, which it does once a breath: a
+// microsecond or, on a busy host with dear containers, some milliseconds.
+const haltLimit = 10 * time.Second
+
+// errHung says that a worker does not go round.
+var errHung = errors.New("a worker hangs")
+
+// halt stops the workers; on return none of them touches a link or a lane. A
+// worker that does not end in time is errHung: then all that workers touch must
+// stay as it is, and halt may be tried again.
 func (c *crew) halt(links []linked) error {
 	if c.stop == nil {
 		return nil
 	}
 	c.stop()
-	c.done.Wait()
-	c.stop = nil
+	if !c.ended() {
+		return errHung
+	}
+	c.stop, c.over = nil, nil
+	c.runs.Store(false)
 	var errs []error
 	for i, hand := range share(links, c.size()) {
 		for _, l := range hand {
@@ -143,8 +163,53 @@ func (c *crew) halt(links []linked) error {
 	return errors.Join(errs...)
 }
 
+// ended waits until all workers have ended, but not for ever.
+func (c *crew) ended() bool {
+	if c.over == nil {
+		c.over = make(chan struct{})
+		go func(over chan<- struct{}) {
+			c.done.Wait()
+			close(over)
+		}(c.over)
+	}
+	select {
+	case <-c.over:
+		return true
+	case <-time.After(c.limit):
+		return false
+	}
+}
+
+// hung says that a halt was given up, and over that the workers have ended since.
+func (c *crew) hung() (hung, over bool) {
+	if c.over == nil {
+		return false, false
+	}
+	select {
+	case <-c.over:
+		return true, true
+	default:
+		return true, false
+	}
+}
+
+// wake has every worker go round once. Any goroutine may call it.
+func (c *crew) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	for _, w := range c.waiters {
+		w.Wake()
+	}
+}
+
 // close lets go of the waiters; the workers have been halted.
 func (c *crew) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
 	var errs []error
 	for _, w := range c.waiters {
 		errs = append(errs, w.Close())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
@@ -45,27 +46,38 @@ type Daemon struct {
 	watchdog *xdp.Watchdog
 	watcher  *tap.Watcher // nil if the kernel has none
 
+	ledger *ledger
+	seen   atomic.Pointer[api.Status] // as it was when the lock was free last
+	retry  chan struct{}              // something happened to the NIC: see comeBack
+	lost   chan struct{}              // the NIC is not served any more
+
 	background sync.WaitGroup
 	stop       chan struct{} // closed to end the background
 	left       chan struct{} // closed when detach is over
 	leave      sync.Once
 	leaveErr   error
 
-	mu       sync.Mutex    // guards what follows, and every change to ports
-	undo     undo.Stack    // how to detach
-	gone     bool          // detached: nothing may be made any more
-	facts    nic.Facts     // as last seen
-	link     nic.LinkState // as last told
-	record   nic.Record    // what was changed on the NIC
-	legacy   bool          // a dead daemon's interfaces may be there that are not ours yet
-	warnings []string      // of attach
-	since    time.Time
-	up       *uplink // nil while the NIC is away
-	host     *hostPort
-	reg      *identity.Registry
-	ports    map[string]*port
-	owners   map[*tap.Queue]*port // of those that are interfaces
-	gateways map[neighbour.Hop]*gateway
+	mu         sync.Mutex    // guards what follows, and every change to ports
+	undo       undo.Stack    // how to detach
+	gone       bool          // detached: nothing may be made any more
+	facts      nic.Facts     // as last seen
+	link       nic.LinkState // as last told
+	record     nic.Record    // what was changed on the NIC
+	legacy     bool          // a dead daemon's interfaces may be there that are not ours yet
+	warnings   []string      // of attach
+	since      time.Time
+	up         *uplink           // nil while the NIC is away
+	unserved   error             // why up is nil though the NIC is there
+	uneven     string            // why not every queue is served
+	clashes    map[string]string // ports of which the host has an address, and which
+	patience   time.Duration     // with queues that are taken; 0 is the default
+	rescues    backoff           // of zero-copy queues
+	lastRescue time.Time
+	host       *hostPort
+	reg        *identity.Registry
+	ports      map[string]*port
+	owners     map[*tap.Queue]*port // of those that are interfaces
+	gateways   map[neighbour.Hop]*gateway
 }
 
 // Attach serves the NIC until ctx ends or somebody asks to detach, and gives it
@@ -81,7 +93,8 @@ func newDaemon(cfg config.Attach, say api.Announcer, hook func(string) error) *D
 		cfg: cfg, say: say, hook: hook, kinds: kinds(),
 		herald: newHerald(), watchdog: xdp.NewWatchdog(), reg: identity.NewRegistry(), ports: map[string]*port{}, owners: map[*tap.Queue]*port{},
 		gateways: map[neighbour.Hop]*gateway{},
-		stop:     make(chan struct{}), left: make(chan struct{}),
+		ledger:   newLedger(), retry: make(chan struct{}, 1), lost: make(chan struct{}, 1),
+		stop: make(chan struct{}), left: make(chan struct{}),
 	}
 }
 
@@ -135,31 +148,79 @@ func (d *Daemon) ready() {
 	}
 }
 
-// Detach is described at api.Service.
+// Detach is described at api.Service. A worker that hangs does not hold it up for
+// ever.
 func (d *Daemon) Detach(context.Context) error {
 	d.leave.Do(func() {
 		close(d.stop)
-		d.background.Wait()
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.leaveErr = d.undo.Run()
-		d.gone = true
+		done := make(chan struct{})
+		var err error
+		go func() {
+			defer close(done)
+			err = d.takeApart()
+		}()
+		select {
+		case <-done:
+			d.leaveErr = err
+		case <-d.hang(done):
+			d.leaveErr = d.abandon()
+		}
 		close(d.left)
 	})
 	<-d.left
 	return d.leaveErr
 }
 
+// takeApart ends the background and takes back all that attach did.
+func (d *Daemon) takeApart() error {
+	d.background.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.undo.Run()
+	d.gone = true
+	return err
+}
+
 // enter takes the lock for a request. One that waited for it while the daemon
 // detached is refused: what it made would be left behind.
 func (d *Daemon) enter() error {
 	d.mu.Lock()
+	return d.entered()
+}
+
+func (d *Daemon) entered() error {
 	if d.gone {
 		d.mu.Unlock()
-		return api.Errorf(api.CodeNoDaemon, "the daemon of %s has detached", d.cfg.NIC)
+		return d.hasDetached()
 	}
 	return nil
 }
+
+func (d *Daemon) hasDetached() error {
+	return api.Errorf(api.CodeNoDaemon, "the daemon of %s has detached", d.cfg.NIC)
+}
+
+// readPatience is how long a request that only reads waits for one that changes:
+// thousands of ports are added within it.
+const readPatience = 30 * time.Second
+
+// enterToRead takes the lock for a request that only reads, which does not wait for
+// ever.
+func (d *Daemon) enterToRead(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for !d.mu.TryLock() {
+		select {
+		case <-ctx.Done():
+			return api.Errorf(api.CodeBusy, "%s: another request is being worked on", d.cfg.NIC).WithHint("try again in a moment")
+		case <-time.After(lockPause):
+		}
+	}
+	return d.entered()
+}
+
+// lockPause is how often a reader tries to get the lock.
+const lockPause = 2 * time.Millisecond
 
 // spawn runs a part of the daemon in the background until stop is closed.
 func (d *Daemon) spawn(part func(stop <-chan struct{})) {

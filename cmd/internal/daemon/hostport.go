@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
+	"github.com/xdpdemux/xdpdemux/cmd/internal/config"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/hostroute"
 	"github.com/xdpdemux/xdpdemux/demux"
 	"github.com/xdpdemux/xdpdemux/queues/tap"
@@ -95,11 +95,14 @@ func hostPortMAC(name string, nic api.MAC) [6]byte {
 
 // setHost tells the switch and the registry who the host is now.
 func (d *Daemon) setHost() error {
-	addrs, err := hostAddrs()
+	addrs, err := d.hostAddrs()
 	if err != nil {
 		return err
 	}
-	cfg := demux.HostConfig{NICMAC: d.mac(), Addrs: addrs, MTU: d.facts.MTU, WireMTU: d.facts.MTU}
+	cfg := demux.HostConfig{NICMAC: d.mac(), Addrs: callable(addrs), MTU: d.facts.MTU, WireMTU: d.facts.MTU}
+	if wireChecksum(d.cfg, d.facts) == config.ChecksumComplete {
+		cfg.WireChecksum = demux.WireComplete
+	}
 	reserved := map[api.MAC]string{d.mac(): d.cfg.NIC}
 	if d.host != nil {
 		cfg.HostMAC, cfg.GatewayMAC = d.host.mac, [6]byte([]byte(gatewayMAC))
@@ -107,23 +110,6 @@ func (d *Daemon) setHost() error {
 		reserved[d.host.mac], reserved[cfg.GatewayMAC] = d.host.name, d.host.name
 	}
 	d.reg.SetHost(addrs, reserved)
+	d.findClashes()
 	return d.sw.SetHost(cfg)
-}
-
-// hostAddrs are the addresses of all interfaces of the host's namespace by
-// which a container may call it.
-func hostAddrs() ([]netip.Addr, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("reading the host's addresses: %w", err)
-	}
-	var addrs []netip.Addr
-	for _, a := range all {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil || p.Addr().IsLoopback() || p.Addr().IsLinkLocalUnicast() {
-			continue
-		}
-		addrs = append(addrs, p.Addr().Unmap())
-	}
-	return addrs, nil
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/control"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/state"
 	"github.com/xdpdemux/xdpdemux/nic"
+	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
 // Plan says what Attach would choose and change, and why it would fail, and
@@ -47,10 +49,17 @@ func choose(cfg config.Attach, facts nic.Facts) api.Plan {
 		MaxPorts:    cfg.MaxPorts, DescriptorsNeeded: cfg.MaxPorts*perTAP(workers) + spare, DescriptorsLimit: descriptorLimit(),
 		DescriptorsPerPort:        map[string]int{api.KindTAP: perTAP(workers), api.KindMemif: memifKind{}.descriptors(nil, workers)},
 		DescriptorsPerMemifClient: memifClientDescriptors(api.DefaultRings),
-		Host:                      staysWithHost(cfg), Changes: []string{}, Warnings: []string{},
+		WireChecksum:              wireChecksum(cfg, facts), BusyPoll: cfg.BusyPoll,
+		Host: staysWithHost(cfg), Changes: []string{}, Warnings: []string{},
 	}
 	if !cfg.NoHostPort {
 		p.HostPort = "xdmx0"
+	}
+	if p.BusyPoll > 0 {
+		p.BusyPollBudget = cfg.BusyPollBudget
+	}
+	if x := facts.XDP; x != nil && x.Native && !x.Fragments && facts.MTU > pageMTU && cfg.Mode != config.ModeGeneric {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("driver %s takes XDP no frames of several buffers: with an MTU of %d it may refuse native mode", facts.Driver, facts.MTU))
 	}
 	if p.DescriptorsNeeded > p.DescriptorsLimit {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("the descriptor limit allows about %d tap ports, fewer than --max-ports",
@@ -62,6 +71,22 @@ func choose(cfg config.Attach, facts nic.Facts) api.Plan {
 	return p
 }
 
+// pageMTU is an MTU whose frames fit into one buffer of a driver: a page, less what
+// XDP keeps in front and the kernel behind.
+const pageMTU = 3498
+
+// wireChecksum is what to think of checksums from the wire. A veth is the end of
+// another stack, which leaves them unfinished, for nobody looks at them on the way.
+func wireChecksum(cfg config.Attach, facts nic.Facts) string {
+	if cfg.WireChecksum != config.ChecksumAuto {
+		return cfg.WireChecksum
+	}
+	if facts.Kind == "veth" {
+		return config.ChecksumComplete
+	}
+	return config.ChecksumTrust
+}
+
 // tellChoice says what attach obtained.
 func (d *Daemon) tellChoice() error {
 	p := choose(d.cfg, d.facts)
@@ -71,6 +96,10 @@ func (d *Daemon) tellChoice() error {
 	}
 	if d.host != nil {
 		p.HostPort = d.host.name
+	}
+	b, why := d.up.busyPolling()
+	if p.BusyPoll, p.BusyPollBudget = b.Micros, b.Budget; why != nil {
+		d.warnings = append(d.warnings, fmt.Sprintf("no busy polling: %v", why))
 	}
 	p.Changes = changes(d.record)
 	p.Warnings = append(p.Warnings, d.warnings...)
@@ -126,25 +155,56 @@ func changes(r nic.Record) []string {
 	return list
 }
 
+// objections are the reasons for which a device cannot be served, as far as they
+// can be seen without touching anything.
+func objections(cfg config.Attach, facts nic.Facts) []error {
+	list := []error{facts.Check(), checkLinkReset(cfg, facts), checkForeign(cfg, facts), checkDriver(cfg, facts), xdp.CheckKernel()}
+	return slices.DeleteFunc(list, func(err error) bool { return err == nil })
+}
+
+// checkForeign refuses a device that has an XDP program, which is left alone.
+func checkForeign(cfg config.Attach, facts nic.Facts) error {
+	if facts.XDPProgram == 0 {
+		return nil
+	}
+	err := xdp.CheckFree(facts.Index)
+	var foreign *xdp.ForeignProgramError
+	if errors.As(err, &foreign) {
+		return api.Errorf(api.CodeConflict, "%s: %w", cfg.NIC, err)
+	}
+	return err
+}
+
+// checkDriver refuses what the driver says that it cannot do.
+func checkDriver(cfg config.Attach, facts nic.Facts) error {
+	x := facts.XDP
+	switch {
+	case x == nil:
+		return nil
+	case cfg.Mode == config.ModeNative && !(x.Native && x.Redirect):
+		return api.Errorf(api.CodeUnsupported, "%s: driver %s runs no XDP programs that redirect in native mode", cfg.NIC, facts.Driver).
+			WithHint("attach with --mode auto or generic")
+	case cfg.ZeroCopy == config.ZeroCopyOn && !x.ZeroCopy:
+		return api.Errorf(api.CodeUnsupported, "%s: driver %s cannot do zero-copy", cfg.NIC, facts.Driver).
+			WithHint("attach with --zero-copy auto or off")
+	}
+	return nil
+}
+
 // refusals are all reasons for which attach would fail that can be seen
 // without touching anything.
 func refusals(cfg config.Attach, facts nic.Facts) (list []string) {
-	if err := facts.Check(); err != nil {
-		list = append(list, err.Error())
-	}
-	if err := checkLinkReset(cfg, facts); err != nil {
-		list = append(list, err.Error())
-	}
-	if alive, err := control.Discover(cfg.RunDir); err == nil && slices.Contains(alive, cfg.NIC) {
+	alive, err := control.Discover(cfg.RunDir)
+	ours := err == nil && slices.Contains(alive, cfg.NIC)
+	if ours {
 		list = append(list, fmt.Sprintf("a daemon serves %s already", cfg.NIC))
-	} else if facts.XDPProgram != 0 {
-		list = append(list, fmt.Sprintf("%s has an XDP program already (id %d, %s)", cfg.NIC, facts.XDPProgram, facts.XDPMode))
+		facts.XDPProgram = 0 // it is that one's
 	}
-	if x := facts.XDP; x != nil && cfg.Mode == config.ModeNative && !(x.Native && x.Redirect) {
-		list = append(list, fmt.Sprintf("driver %s runs no XDP programs that redirect; attach with --mode generic", facts.Driver))
+	for _, err := range objections(cfg, facts) {
+		list = append(list, err.Error())
 	}
-	if x := facts.XDP; x != nil && cfg.ZeroCopy == config.ZeroCopyOn && !x.ZeroCopy {
-		list = append(list, fmt.Sprintf("driver %s cannot do zero-copy; attach with --zero-copy auto or off", facts.Driver))
+	if err := xdp.CheckProgram(); err != nil {
+		list = append(list, err.Error())
 	}
 	return list
 }

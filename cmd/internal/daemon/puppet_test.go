@@ -9,14 +9,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/config"
+	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
+	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
 // A puppet is a daemon in a process of its own, inside the host namespace of a
@@ -49,8 +54,15 @@ type answer struct {
 	// Err is the error, "" for none.
 	Err string
 	// Steps are those that were passed; the last one is where it failed.
-	Steps []string
-	Ports []api.Port
+	Steps  []string
+	Ports  []api.Port
+	Status api.Status
+	Stats  api.Stats
+	// Sockets are what each has of busy polling, in force and, as the kernel says,
+	// in microseconds.
+	Sockets []xdp.BusyPoll
+	// Notices are what the daemon has said since it attached.
+	Notices []string
 	// Result of apply.
 	Result api.ApplyResult
 	// Descriptors and Goroutines that the process has.
@@ -66,6 +78,7 @@ var errStep = errors.New("this step fails, as it was told to")
 type strand struct {
 	cfg   config.Attach
 	d     *Daemon
+	heard *listener
 	order order
 	steps []string
 }
@@ -109,7 +122,8 @@ func (s *strand) do(a *answer) (err error) {
 	ctx := context.Background()
 	switch s.order.Do {
 	case "attach":
-		s.d = newDaemon(s.cfg, mute{}, s.hook)
+		s.heard = new(listener)
+		s.d = newDaemon(s.cfg, s.heard, s.hook)
 		return s.d.attach()
 	case "detach":
 		return s.d.Detach(ctx)
@@ -125,16 +139,87 @@ func (s *strand) do(a *answer) (err error) {
 		a.Result, err = s.d.Apply(ctx, api.ApplyRequest{Ports: s.order.Specs})
 	case "ports":
 		a.Ports, err = s.d.Ports(ctx)
+	case "status":
+		a.Status, err = s.d.Status(ctx)
+		a.Notices = s.heard.all()
+	case "stats":
+		a.Stats, err = s.d.Stats(ctx, nil)
+	case "busy poll":
+		a.Sockets = s.busyPolls()
+	case "rescue":
+		s.rescue()
+	case "hang":
+		err = s.hang()
 	}
 	return err
 }
 
-// mute is an announcer that nobody hears.
-type mute struct{}
+// rescue does what the watchdog does where a worker hangs.
+func (s *strand) rescue() {
+	s.d.mu.Lock()
+	u := s.d.up
+	s.d.mu.Unlock()
+	if u != nil && len(u.sockets) > 0 {
+		s.d.rescue(u, u.sockets[0])
+	}
+}
 
-func (mute) Chosen(api.Plan)  {}
-func (mute) Ready(api.Status) {}
-func (mute) Notice(string)    {}
+// busyPolls asks each socket, and the kernel about each.
+func (s *strand) busyPolls() (all []xdp.BusyPoll) {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	for _, socket := range s.d.up.sockets {
+		b, _ := socket.BusyPoll()
+		if prefers, _ := unix.GetsockoptInt(socket.Fd(), unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL); prefers == 0 {
+			b.Micros = -1
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// stuck is a link at which a worker hangs.
+type stuck struct{ linked }
+
+func (stuck) Recv([]frame.Frame) int { select {} }
+
+// hang has every worker hang from now on.
+func (s *strand) hang() error {
+	d := s.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	had := d.links()
+	if err := d.crew.halt(had); err != nil {
+		return err
+	}
+	d.crew.limit = time.Second
+	links := make([]linked, len(had))
+	for i, l := range had {
+		links[i] = stuck{l}
+	}
+	return d.crew.start(links)
+}
+
+// listener is an announcer that remembers.
+type listener struct {
+	mu      sync.Mutex
+	notices []string
+}
+
+func (*listener) Chosen(api.Plan)  {}
+func (*listener) Ready(api.Status) {}
+
+func (l *listener) Notice(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.notices = append(l.notices, line)
+}
+
+func (l *listener) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.notices)
+}
 
 // puppet is the other end of a puppet's strings.
 type puppet struct {

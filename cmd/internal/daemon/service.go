@@ -14,8 +14,8 @@ import (
 var _ api.Service = (*Daemon)(nil)
 
 // Ports is described at api.Service.
-func (d *Daemon) Ports(context.Context) ([]api.Port, error) {
-	if err := d.enter(); err != nil {
+func (d *Daemon) Ports(ctx context.Context) ([]api.Port, error) {
+	if err := d.enterToRead(ctx, readPatience); err != nil {
 		return nil, err
 	}
 	defer d.mu.Unlock()

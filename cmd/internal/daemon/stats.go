@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -12,34 +14,88 @@ import (
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
-// Status is described at api.Service.
-func (d *Daemon) Status(context.Context) (api.Status, error) {
-	if err := d.enter(); err != nil {
+// statusPatience is how long a status waits for what is so now, before it is
+// what was so a moment ago.
+const statusPatience = time.Second
+
+// Status is described at api.Service. While something takes long it is as of when
+// that began, and says so.
+func (d *Daemon) Status(ctx context.Context) (api.Status, error) {
+	err := d.enterToRead(ctx, statusPatience)
+	if err == nil {
+		defer d.mu.Unlock()
+		return d.see(), nil
+	}
+	seen := d.seen.Load()
+	if seen == nil || api.CodeOf(err) != api.CodeBusy {
 		return api.Status{}, err
 	}
-	defer d.mu.Unlock()
+	s := *seen
+	s.Warnings = append(slices.Clone(s.Warnings), "another request is being worked on: this is how things were before it")
+	return s, nil
+}
+
+// see is the status now, which is remembered.
+func (d *Daemon) see() api.Status {
+	s := d.status()
+	d.seen.Store(&s)
+	return s
+}
+
+func (d *Daemon) status() api.Status {
 	s := api.Status{
-		NIC: d.cfg.NIC, IfIndex: d.link.Index, IfName: d.link.Name, NICState: d.nicState(),
-		Driver: d.facts.Driver, MAC: d.mac(), MTU: d.facts.MTU, Workers: d.crew.size(),
-		Ports: len(d.ports), MaxPorts: d.cfg.MaxPorts, Since: d.since, PID: os.Getpid(), Version: d.version,
+		NIC: d.cfg.NIC, IfIndex: d.link.Index, IfName: d.link.Name, NICState: d.nicState(), NICReason: d.nicReason(),
+		Driver: d.facts.Driver, MAC: d.mac(), MTU: d.facts.MTU, Workers: d.crew.size(), WireChecksum: wireChecksum(d.cfg, d.facts),
+		Ports: len(d.ports), MaxPorts: d.cfg.MaxPorts, Since: d.since, PID: os.Getpid(), Version: d.version, Warnings: d.concerns(),
 	}
 	if d.up != nil {
-		s.Mode, s.Queues, s.ZeroCopy = modeName(d.up.mode), len(d.up.sockets), d.zeroCopy()
+		b, _ := d.up.busyPolling()
+		s.Mode, s.Queues, s.ZeroCopy, s.BusyPoll = modeName(d.up.mode), len(d.up.sockets), d.zeroCopy(), b.Micros
 	}
 	if d.host != nil {
 		s.HostPort = d.host.name
 	}
-	return s, nil
+	return s
 }
 
 func (d *Daemon) nicState() string {
 	switch {
+	case d.up == nil && d.link.Present:
+		return api.NICUnserved
 	case d.up == nil:
 		return api.NICGone
 	case !d.link.Running():
 		return api.NICDown
 	}
 	return api.NICUp
+}
+
+// nicReason says why frames do not flow, where that can be said.
+func (d *Daemon) nicReason() string {
+	switch {
+	case d.up == nil && d.link.Present && d.unserved != nil:
+		return d.unserved.Error()
+	case d.up != nil && d.up.rescued.Load() > 0:
+		return fmt.Sprintf("%d queues are the host's alone, since a worker hung", d.up.rescued.Load())
+	}
+	return ""
+}
+
+// concerns are what somebody should see to.
+func (d *Daemon) concerns() []string {
+	list := slices.Clone(d.warnings)
+	if d.up != nil {
+		if err := d.facts.Check(); err != nil {
+			list = append(list, err.Error())
+		}
+		if want := served(d.cfg, d.facts); want != len(d.up.sockets) {
+			list = append(list, fmt.Sprintf("%d of %d queues are served: %s", len(d.up.sockets), want, d.uneven))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.clashes)) {
+		list = append(list, "port "+name+": "+d.clashes[name])
+	}
+	return list
 }
 
 // zeroCopy says whether every socket obtained it.
@@ -54,13 +110,10 @@ func modeName(m xdp.Mode) string {
 	return api.ModeNative
 }
 
-// Stats is described at api.Service.
-func (d *Daemon) Stats(_ context.Context, names []string) (api.Stats, error) {
-	if err := d.enter(); err != nil {
-		return api.Stats{}, err
-	}
-	defer d.mu.Unlock()
-	if _, err := d.named(names); err != nil {
+// Stats is described at api.Service. It does not wait for requests that change
+// something.
+func (d *Daemon) Stats(ctx context.Context, names []string) (api.Stats, error) {
+	if err := d.known(ctx, names); err != nil {
 		return api.Stats{}, err
 	}
 	t := d.sw.Stats()
@@ -71,6 +124,25 @@ func (d *Daemon) Stats(_ context.Context, names []string) (api.Stats, error) {
 	var err error
 	s.Kernel, err = d.kernelStats()
 	return s, err
+}
+
+// known says whether there are ports of these names; it asks nobody where there
+// are no names.
+func (d *Daemon) known(ctx context.Context, names []string) error {
+	select {
+	case <-d.left:
+		return d.hasDetached()
+	default:
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if err := d.enterToRead(ctx, readPatience); err != nil {
+		return err
+	}
+	defer d.mu.Unlock()
+	_, err := d.named(names)
+	return err
 }
 
 func (d *Daemon) portStats(names []string) []api.PortStats {
@@ -127,14 +199,11 @@ func (d *Daemon) kernelStats() (k api.KernelStats, err error) {
 		return k, err
 	}
 	k.Redirected, k.Passed, k.Sockets = redirected(c), passed(c), []api.SocketStats{}
-	if d.up == nil {
-		return k, nil
+	sums, err := d.ledger.stats()
+	if err != nil {
+		return k, err
 	}
-	for queue, s := range d.up.sockets {
-		st, err := s.Stats()
-		if err != nil {
-			return k, err
-		}
+	for queue, st := range sums {
 		k.Sockets = append(k.Sockets, socketStats(queue, st))
 	}
 	return k, nil
@@ -155,7 +224,7 @@ func passed(c xdp.Counters) map[string]uint64 {
 
 func socketStats(queue int, s xdp.SocketStats) api.SocketStats {
 	return api.SocketStats{
-		Queue: queue, Received: s.Received, Sent: s.Sent, RxDropped: s.RxDropped, RxInvalidDescs: s.RxInvalid,
+		Queue: queue, Received: s.Received, Sent: s.Sent, Unread: s.Unread, RxDropped: s.RxDropped, RxInvalidDescs: s.RxInvalid,
 		TxInvalidDescs: s.TxInvalid, RxRingFull: s.RxRingFull, FillRingEmpty: s.FillEmpty,
 		TxRingEmpty: s.TxEmpty, TxErrors: s.Refused,
 	}

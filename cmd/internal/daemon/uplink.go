@@ -3,9 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"time"
-
-	"golang.org/x/sys/unix"
+	"sync/atomic"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/config"
@@ -20,28 +18,35 @@ import (
 // program's maps are not part of it.
 type uplink struct {
 	mode    xdp.Mode
-	sockets []*xdp.Socket
-	undo    undo.Stack
+	sockets []*xdp.Socket // by queue
+	undo    undo.Stack    // of the attachment and the packet socket
+	close   undo.Stack    // of the sockets
+	rescued atomic.Int32  // sockets that the watchdog has taken from their workers
 }
 
 // openUplink attaches the program and opens a socket on each queue. The
 // channels are read again in between, since attaching may change them.
 func (d *Daemon) openUplink() (err error) {
 	u := &uplink{}
-	defer u.undo.RunOnError(&err)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, u.shut())
+		}
+	}()
 	if err := d.attachProgram(u); err != nil {
+		return err
+	}
+	if err := d.at("uplink: attached"); err != nil {
 		return err
 	}
 	if d.facts, err = d.nic.Facts(); err != nil {
 		return err
 	}
-	for queue := range served(d.cfg, d.facts) {
-		if err := d.at("uplink: socket"); err != nil {
-			return err
-		}
-		if err := d.openSocket(u, queue); err != nil {
-			return err
-		}
+	if err := d.openSockets(u); err != nil {
+		return err
+	}
+	if err := d.at("uplink: packet socket"); err != nil {
+		return err
 	}
 	wire, err := neighbour.OpenSocket(d.nic.Index())
 	if err != nil {
@@ -50,32 +55,42 @@ func (d *Daemon) openUplink() (err error) {
 	d.herald.use(wire)
 	u.undo.Push("the packet socket", func() error { d.herald.use(nil); return nil })
 	go d.listen(wire)
-	d.up = u
+	if err := d.at("uplink: open"); err != nil {
+		return err
+	}
+	d.up, d.unserved = u, nil
 	return nil
 }
+
+// shut takes the sockets off the queues and the program off the device.
+func (u *uplink) shut() error { return errors.Join(u.close.Run(), u.undo.Run()) }
 
 func (d *Daemon) attachProgram(u *uplink) error {
 	want := map[string]xdp.Mode{config.ModeAuto: xdp.ModeAuto, config.ModeNative: xdp.ModeNative, config.ModeGeneric: xdp.ModeGeneric}
 	mode, err := d.prog.Attach(d.nic.Index(), want[d.cfg.Mode])
-	var foreign *xdp.ForeignProgramError
-	if errors.As(err, &foreign) {
-		return api.Errorf(api.CodeConflict, "%s: %w", d.cfg.NIC, err)
-	}
 	if err != nil {
-		return fmt.Errorf("attaching to %s: %w", d.cfg.NIC, err)
+		return d.attachError(err)
 	}
 	u.mode = mode
 	u.undo.Push("the attachment of the XDP program", d.prog.Detach)
 	if mode == xdp.ModeGeneric && d.cfg.Mode != config.ModeGeneric {
-		return d.prepareGeneric()
+		return d.prepareMore(nic.PrepareConfig{Generic: true})
 	}
 	return nil
 }
 
-// prepareGeneric switches off as well what harms in generic mode only, where
-// the program runs behind the host's own GRO.
-func (d *Daemon) prepareGeneric() error {
-	more, err := d.nic.Plan(nic.PrepareConfig{Generic: true})
+func (d *Daemon) attachError(err error) error {
+	var foreign *xdp.ForeignProgramError
+	if errors.As(err, &foreign) {
+		return api.Errorf(api.CodeConflict, "%s: %w", d.cfg.NIC, err)
+	}
+	return fmt.Errorf("attaching to %s: %w", d.cfg.NIC, err)
+}
+
+// prepareMore switches off as well what harms and is on, such as what harms in
+// generic mode only, where the program runs behind the host's own GRO.
+func (d *Daemon) prepareMore(cfg nic.PrepareConfig) error {
+	more, err := d.nic.Plan(cfg)
 	if err != nil {
 		return err
 	}
@@ -87,56 +102,96 @@ func (d *Daemon) prepareGeneric() error {
 	return err
 }
 
-func (d *Daemon) openSocket(u *uplink, queue int) error {
-	s, err := openWhenFree(d.socketConfig(queue))
-	if err != nil {
-		return fmt.Errorf("opening an AF_XDP socket on %s: %w", d.cfg.NIC, err)
+// openSockets opens those sockets that the served queues lack.
+func (d *Daemon) openSockets(u *uplink) error {
+	for queue := len(u.sockets); queue < served(d.cfg, d.facts); queue++ {
+		if err := d.at("uplink: socket"); err != nil {
+			return err
+		}
+		if err := d.openSocket(u, queue); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// closeSockets closes all of them; the workers have been halted.
+func (d *Daemon) closeSockets(u *uplink) error {
+	u.sockets = nil
+	u.rescued.Store(0)
+	return u.close.Run()
+}
+
+func (d *Daemon) openSocket(u *uplink, queue int) error {
+	s, err := xdp.OpenSocket(d.socketConfig(queue))
+	if err != nil {
+		return d.socketError(err)
+	}
+	d.ledger.opened(s)
 	u.sockets = append(u.sockets, s)
-	u.undo.Push("a socket", s.Close)
+	u.close.Push("a socket", func() error {
+		defer d.ledger.closed(s)
+		return s.Close()
+	})
 	if err := d.prog.SetSocket(queue, s); err != nil {
 		return err
 	}
-	u.undo.Push("a socket's place in the program's map", func() error { return d.prog.ClearSocket(queue) })
+	u.close.Push("a socket's place in the program's map", func() error { return d.prog.ClearSocket(queue) })
 	d.guardSocket(u, s)
 	return nil
 }
 
-// The kernel lets go of a socket's queue some time after its process has died
-// (it waits for an RCU grace period in a work queue), so a queue that is busy is
-// tried again for a while.
-const (
-	busyTries = 100
-	busyPause = 20 * time.Millisecond
-)
-
-func openWhenFree(cfg xdp.SocketConfig) (s *xdp.Socket, err error) {
-	for range busyTries {
-		s, err = xdp.OpenSocket(cfg)
-		if !errors.Is(err, unix.EBUSY) {
-			return s, err
-		}
-		time.Sleep(busyPause)
+func (d *Daemon) socketError(err error) error {
+	var busy *xdp.BusyError
+	if errors.As(err, &busy) {
+		return api.Errorf(api.CodeConflict, "opening an AF_XDP socket on %s: %w", d.cfg.NIC, err)
 	}
-	return s, err
+	return fmt.Errorf("opening an AF_XDP socket on %s: %w", d.cfg.NIC, err)
 }
 
 func (d *Daemon) socketConfig(queue int) xdp.SocketConfig {
 	zeroCopy := map[string]xdp.ZeroCopy{config.ZeroCopyOff: xdp.ZeroCopyOff, config.ZeroCopyAuto: xdp.ZeroCopyAuto, config.ZeroCopyOn: xdp.ZeroCopyOn}
 	return xdp.SocketConfig{
 		IfIndex: d.nic.Index(), Queue: queue, Frames: 2 * d.cfg.RingSize, FrameSize: d.cfg.FrameSize,
-		ZeroCopy: zeroCopy[d.cfg.ZeroCopy],
+		ZeroCopy: zeroCopy[d.cfg.ZeroCopy], BusyPoll: busyPoll(d.cfg), Patience: d.patience,
 	}
 }
 
-// closeUplink lets go of the device; the workers have been halted.
+func busyPoll(cfg config.Attach) xdp.BusyPoll {
+	if cfg.BusyPoll == 0 {
+		return xdp.BusyPoll{}
+	}
+	return xdp.BusyPoll{Micros: cfg.BusyPoll, Budget: cfg.BusyPollBudget}
+}
+
+// busyPolling is what of busy polling is in force on every socket of the uplink,
+// and why it is less than what was asked for.
+func (u *uplink) busyPolling() (xdp.BusyPoll, error) {
+	var all xdp.BusyPoll
+	for i, s := range u.sockets {
+		b, why := s.BusyPoll()
+		if why != nil {
+			return xdp.BusyPoll{}, why
+		}
+		if i == 0 || b.Micros < all.Micros {
+			all = b
+		}
+	}
+	return all, nil
+}
+
+// closeUplink lets go of the device; the workers have been halted. From one that
+// hangs instead the sockets are taken, and their memory is left to it.
 func (d *Daemon) closeUplink() error {
 	if d.up == nil {
 		return nil
 	}
 	u := d.up
 	d.up = nil
-	return u.undo.Run()
+	if d.crew != nil && d.crew.runs.Load() {
+		return errors.Join(d.ledger.rescue(d.prog), u.undo.Run())
+	}
+	return u.shut()
 }
 
 // links are the sockets as the crew wants them; none while the NIC is away.

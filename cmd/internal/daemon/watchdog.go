@@ -3,9 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
-	"github.com/xdpdemux/xdpdemux/demux"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
@@ -27,55 +27,92 @@ func (d *Daemon) guardSocket(u *uplink, s *xdp.Socket) {
 	if !s.ZeroCopy() {
 		return
 	}
-	d.watchdog.Guard(s, func() {
-		if err := d.prog.Rescue(s); err != nil {
-			d.notice("queue %d: its worker hangs, and its socket could not be taken from it: %v", s.Queue(), err)
-			return
-		}
-		d.notice("queue %d: its worker made no progress for %v; the queue is the host's alone until it does", s.Queue(), xdp.WatchdogLimit)
-		d.spawn(func(<-chan struct{}) { d.resume(u) })
-	})
-	u.undo.Push("the watch over a socket", func() error { d.watchdog.Leave(s); return nil })
+	d.watchdog.Guard(s, func() { d.rescue(u, s) })
+	u.close.Push("the watch over a socket", func() error { d.watchdog.Leave(s); return nil })
 }
 
-// resumePause is how often a worker is looked at that hung.
-const resumePause = 100 * time.Millisecond
+// rescue takes a socket from a worker that hangs, and has the queues served again
+// once it does not.
+func (d *Daemon) rescue(u *uplink, s *xdp.Socket) {
+	if err := d.prog.Rescue(s); err != nil {
+		d.notice("queue %d: its worker hangs, and its socket could not be taken from it: %v", s.Queue(), err)
+		return
+	}
+	u.rescued.Add(1)
+	d.notice("queue %d: its worker made no progress for %v; the queue is the host's alone until it does", s.Queue(), xdp.WatchdogLimit)
+	d.spawn(func(<-chan struct{}) { d.resume(u) })
+}
 
-// resume waits until every worker goes round again and opens the sockets anew.
+// While a worker hangs it is looked at each resumePause. A queue that was rescued
+// before, less than rescueMemory ago, waits longer each time.
+const (
+	resumePause  = 100 * time.Millisecond
+	rescueMemory = 2 * mostPause
+)
+
+// resume waits until every worker goes round again, and a while if it is not the
+// first time, and opens the sockets anew.
 func (d *Daemon) resume(u *uplink) {
+	if !d.pause(d.rescuePause()) {
+		return
+	}
 	before := d.sw.Stats().Workers
 	for !d.roundSince(before) {
-		select {
-		case <-d.stop:
+		if !d.pause(resumePause) {
 			return
-		case <-time.After(resumePause):
 		}
-		for _, w := range d.crew.waiters {
-			w.Wake()
-		}
+		d.crew.wake()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.up != u {
+	if d.gone || d.up != u || u.rescued.Load() == 0 {
 		return // somebody else was faster: another socket's rescue, or the NIC went
 	}
-	err := errors.Join(d.crew.halt(d.links()), d.closeUplink())
-	if err == nil {
-		err = d.openUplink()
+	err := d.renewSockets(u)
+	if errors.Is(err, errHung) {
+		d.spawn(func(<-chan struct{}) { d.resume(u) })
+		return
 	}
-	if err = errors.Join(err, d.crew.start(d.links())); err != nil {
-		d.notice("the workers go round again, but the queues could not be served again: %v", err)
+	if err != nil {
+		d.giveUp(fmt.Errorf("the workers go round again, but the queues could not be served again: %w", err))
 		return
 	}
 	d.notice("the workers go round again, and the queues are served again")
 }
 
-// roundSince says that no worker is where it was.
-func (d *Daemon) roundSince(before []demux.WorkerStats) bool {
-	for i, w := range d.sw.Stats().Workers {
-		if w.Breaths == before[i].Breaths {
-			return false
-		}
+// pause sleeps, and says whether the daemon still runs.
+func (d *Daemon) pause(t time.Duration) bool {
+	select {
+	case <-d.stop:
+		return false
+	case <-time.After(t):
+		return true
 	}
-	return true
+}
+
+// rescuePause is how long to leave the queues to the host after a rescue.
+func (d *Daemon) rescuePause() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.lastRescue) > rescueMemory {
+		d.rescues = backoff{}
+	}
+	d.lastRescue = time.Now()
+	return d.rescues.wait()
+}
+
+// renewSockets opens all sockets anew; the program stays attached. Where that
+// fails the device is let go.
+func (d *Daemon) renewSockets(u *uplink) error {
+	err := d.crew.halt(d.links())
+	if errors.Is(err, errHung) {
+		return err
+	}
+	if err = errors.Join(err, d.closeSockets(u)); err == nil {
+		err = d.openSockets(u)
+	}
+	if err != nil {
+		return errors.Join(err, d.closeUplink(), d.crew.start(nil))
+	}
+	return d.crew.start(d.links())
 }

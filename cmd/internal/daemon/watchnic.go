@@ -52,9 +52,9 @@ func (d *Daemon) handle(e nic.Event) {
 	var err error
 	switch e.Kind {
 	case nic.Removed:
-		err = d.nicRemoved()
+		err = d.letGo()
 	case nic.Returned:
-		err = d.nicReturned(e.Link)
+		err = d.nicReturned()
 	case nic.Resynced:
 		err = d.nicResynced(e.Link)
 	case nic.MACChanged:
@@ -65,8 +65,13 @@ func (d *Daemon) handle(e nic.Event) {
 		err = d.hostHasOtherAddrs()
 	case nic.CarrierOn:
 		d.wireIsBack()
+	case nic.MasterChanged:
+		err = d.refresh()
 	case nic.Failed:
 		err = e.Err
+	}
+	if d.up == nil {
+		d.again()
 	}
 	d.tell(e, err)
 }
@@ -96,44 +101,6 @@ func (d *Daemon) refresh() error {
 	}
 	d.facts = facts
 	return nil
-}
-
-func (d *Daemon) nicRemoved() error {
-	return errors.Join(d.crew.halt(d.links()), d.closeUplink(), d.crew.start(nil))
-}
-
-// nicReturned takes the new device into service as attach did the old one.
-func (d *Daemon) nicReturned(link nic.LinkState) error {
-	if d.up != nil {
-		if err := d.nicRemoved(); err != nil {
-			return err
-		}
-	}
-	err := errors.Join(d.nic.Rebind(link.Index), d.refresh())
-	if err == nil {
-		err = d.prepareAgain()
-	}
-	if err == nil {
-		err = d.openUplink()
-	}
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(d.crew.halt(nil), d.crew.start(d.links())); err != nil {
-		return err
-	}
-	return errors.Join(d.nicHasNewMAC(), d.hostHasOtherAddrs())
-}
-
-// nicResynced looks whether the device lost the program unseen.
-func (d *Daemon) nicResynced(link nic.LinkState) error {
-	if err := d.refresh(); err != nil || !link.Present {
-		return err
-	}
-	if d.up != nil && d.facts.XDPProgram != 0 {
-		return d.hostHasOtherAddrs()
-	}
-	return d.nicReturned(link)
 }
 
 // nicHasNewMAC gives it to all who share it, and tells the wire.

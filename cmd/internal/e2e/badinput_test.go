@@ -89,6 +89,7 @@ func TestAttachIsRefused(t *testing.T) {
 		{"too many workers", usage, attach(m.NIC, "--workers", "65"), []string{"workers 65"}},
 		{"unknown flag", usage, attach(m.NIC, "--fast"), []string{"--fast", "--help"}},
 		{"zero-copy on veth", failed, attach(m.NIC, "--zero-copy", "on"), []string{"zero-copy", "auto or off"}},
+		{"unknown checksum", usage, attach(m.NIC, "--wire-checksum", "on"), []string{`wire-checksum "on"`, "complete"}},
 		{"run directory too long", usage, attach(m.NIC, "--run-dir", "/tmp/"+strings.Repeat("x", 120)), []string{"longer than", "--run-dir"}},
 		{"run directory is a file", failed, attach(m.NIC, "--run-dir", "/etc/hostname"), []string{"run directory", "/etc/hostname"}},
 		{"state directory is a file", failed, attach(m.NIC, "--state-dir", "/etc/hostname"), []string{"state directory", "/etc/hostname"}},
@@ -100,10 +101,20 @@ func TestAttachIsRefused(t *testing.T) {
 			m := m.in(t)
 			m.refused(r)
 			m.requireNoRemains()
+			m.requireNoDirectories(m.runDir, m.stateDir, "/tmp/"+strings.Repeat("x", 120))
 		})
 	}
 	m.requireAsBefore(before)
-	_ = os.RemoveAll("/tmp/" + strings.Repeat("x", 120))
+}
+
+// requireNoDirectories: none of these is there, since none was before.
+func (m *machine) requireNoDirectories(dirs ...string) {
+	m.t.Helper()
+	for _, dir := range dirs {
+		if _, err := os.Lstat(dir); !os.IsNotExist(err) {
+			m.t.Errorf("%s is there (%v)", dir, err)
+		}
+	}
 }
 
 // TestDryRun: what attach would choose and change is printed, and nothing is
@@ -178,6 +189,7 @@ func TestForeignProgramIsNamed(t *testing.T) {
 		for _, mode := range []string{"auto", "native", "generic"} {
 			m.refused(refusal{code: failed, args: []string{"attach", m.NIC, "--mode", mode},
 				say: []string{m.NIC, "stranger", fmt.Sprintf("id %d", id), "tag " + info.Tag, "detach"}})
+			m.requireNoDirectories(m.runDir, m.stateDir)
 		}
 		m.requireAsBefore(before)
 		if !strings.Contains(m.Host.Run(t, "ip", "-d", "link", "show", m.NIC), fmt.Sprintf("id %d ", id)) {

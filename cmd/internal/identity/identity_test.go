@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ func TestClaimRefuses(t *testing.T) {
 		"link-local of port": {port(0, api.MAC{}, prefixes("fe80::ff:fe00:1/64"), nil), "port a"},
 	} {
 		r := NewRegistry()
-		r.SetHost([]netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("192.0.2.1")}, map[api.MAC]string{{2, 0, 0, 0, 0, 0xee}: "nic0"})
+		r.SetHost([]HostAddr{{0, netip.MustParseAddr("10.0.0.1")}, {0, netip.MustParseAddr("192.0.2.1")}}, map[api.MAC]string{{2, 0, 0, 0, 0, 0xee}: "nic0"})
 		if err := r.Claim("a", port(0, mac, prefixes("10.0.0.5/24", "fd00::5/64"), prefixes("10.1.7.0/24"))); err != nil {
 			t.Fatal(err)
 		}
@@ -120,5 +121,54 @@ func TestClaimAgainReplaces(t *testing.T) {
 	r.Release("a")
 	if _, _, ok := r.Owner(0, netip.MustParseAddr("10.0.0.5")); ok || r.Has("a") {
 		t.Error("released, and still owned")
+	}
+}
+
+// TestHostAddressesInVLANs: an address that the host has in a VLAN is taken in that
+// VLAN and untagged, and in no other one.
+func TestHostAddressesInVLANs(t *testing.T) {
+	r := NewRegistry()
+	r.SetHost([]HostAddr{{7, netip.MustParseAddr("10.7.0.2")}, {0, netip.MustParseAddr("169.254.3.4")}}, nil)
+	for _, c := range []struct {
+		vlan    uint16
+		addr    string
+		refused bool
+	}{
+		{7, "10.7.0.2/24", true}, {0, "10.7.0.2/24", true}, {8, "10.7.0.2/24", false}, {7, "10.7.0.3/24", false},
+		{0, "169.254.3.4/16", true}, {7, "169.254.3.4/16", false},
+	} {
+		err := r.Claim("p", port(c.vlan, api.MAC{}, prefixes(c.addr), nil))
+		if (err != nil) != c.refused || c.refused && !strings.Contains(err.Error(), "the host") {
+			t.Errorf("%s in VLAN %d: %v", c.addr, c.vlan, err)
+		}
+		r.Release("p")
+	}
+}
+
+// TestClashes: a port whose address the host gets later keeps it, and is found.
+func TestClashes(t *testing.T) {
+	r := NewRegistry()
+	for name, id := range map[string]Identity{
+		"a": port(0, api.MAC{}, prefixes("10.0.0.5/24"), nil), "v": port(7, api.MAC{}, prefixes("10.0.0.5/24"), nil),
+		"p": port(0, api.MAC{}, prefixes("10.0.0.9/24"), prefixes("10.1.0.0/24")),
+	} {
+		if err := r.Claim(name, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	addr := netip.MustParseAddr
+	for _, c := range []struct {
+		host []HostAddr
+		want map[string]netip.Addr
+	}{
+		{[]HostAddr{{0, addr("10.0.0.1")}}, map[string]netip.Addr{}},
+		{[]HostAddr{{0, addr("10.0.0.5")}}, map[string]netip.Addr{"a": addr("10.0.0.5")}},
+		{[]HostAddr{{7, addr("10.0.0.5")}}, map[string]netip.Addr{"a": addr("10.0.0.5"), "v": addr("10.0.0.5")}},
+		{[]HostAddr{{0, addr("10.1.0.9")}, {0, addr("10.1.0.8")}}, map[string]netip.Addr{"p": addr("10.1.0.8")}},
+	} {
+		r.SetHost(c.host, nil)
+		if got := r.Clashes(); !maps.Equal(got, c.want) {
+			t.Errorf("host %v: %v, want %v", c.host, got, c.want)
+		}
 	}
 }

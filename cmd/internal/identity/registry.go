@@ -16,8 +16,8 @@ type Registry struct {
 	macs  map[vlanMAC]string
 	addrs map[uint16]*bart.Table[string]
 
-	host     map[netip.Addr]bool // the host's addresses, which nobody may claim untagged
-	reserved map[api.MAC]string  // MACs that are somebody's already, and whose
+	host     map[HostAddr]bool  // the host's addresses
+	reserved map[api.MAC]string // MACs that are somebody's already, and whose
 }
 
 type vlanMAC struct {
@@ -40,14 +40,42 @@ func (r *Registry) Clone() *Registry {
 	return c
 }
 
+// HostAddr is an address of the host, and the VLAN of the NIC in which the host
+// has it; 0 is none. It answers for all of its addresses to who asks untagged.
+type HostAddr struct {
+	VLAN uint16
+	Addr netip.Addr
+}
+
+// collides says that a prefix in that VLAN holds the address, in a VLAN in which
+// the host answers for it.
+func (h HostAddr) collides(vlan uint16, p netip.Prefix) bool {
+	return (vlan == 0 || vlan == h.VLAN) && p.Contains(h.Addr)
+}
+
 // SetHost says which addresses and MACs are the host's own. Ports that own one
-// of them by now keep it; Claim refuses them from here on.
-func (r *Registry) SetHost(addrs []netip.Addr, macs map[api.MAC]string) {
-	r.host = make(map[netip.Addr]bool, len(addrs))
+// of them by now keep it, see Clashes; Claim refuses them from here on.
+func (r *Registry) SetHost(addrs []HostAddr, macs map[api.MAC]string) {
+	r.host = make(map[HostAddr]bool, len(addrs))
 	for _, a := range addrs {
 		r.host[a] = true
 	}
 	r.reserved = macs
+}
+
+// Clashes are the ports that own an address which the host has as well, and one
+// such address of each.
+func (r *Registry) Clashes() map[string]netip.Addr {
+	clashes := map[string]netip.Addr{}
+	for a := range r.host {
+		for _, vlan := range []uint16{0, a.VLAN} {
+			name, _, ok := r.Owner(vlan, a.Addr)
+			if was, known := clashes[name]; ok && (!known || a.Addr.Less(was)) {
+				clashes[name] = a.Addr
+			}
+		}
+	}
+	return clashes
 }
 
 // Claim makes the port called name the owner of id, or returns a
@@ -96,8 +124,8 @@ func (r *Registry) Owner(vlan uint16, addr netip.Addr) (name string, id Identity
 // Has tells whether a port of that name exists.
 func (r *Registry) Has(name string) bool { _, ok := r.names[name]; return ok }
 
-// Host tells whether addr is one of the host's own.
-func (r *Registry) Host(addr netip.Addr) bool { return r.host[addr] }
+// Host tells whether addr is one of the host's own, untagged.
+func (r *Registry) Host(addr netip.Addr) bool { return r.host[HostAddr{Addr: addr}] }
 
 func (r *Registry) record(name string, id Identity) {
 	r.names[name] = id
@@ -144,11 +172,9 @@ func (r *Registry) checkMAC(name string, id Identity) error {
 }
 
 func (r *Registry) checkPrefix(name string, vlan uint16, p netip.Prefix) error {
-	if vlan == 0 {
-		for a := range r.host {
-			if p.Contains(a) {
-				return conflict(name, p.String(), "the host, which has "+a.String(), "choose what the host does not use")
-			}
+	for a := range r.host {
+		if a.collides(vlan, p) {
+			return conflict(name, p.String(), "the host, which has "+a.Addr.String(), "choose what the host does not use")
 		}
 	}
 	t := r.table(vlan)
