@@ -17,32 +17,53 @@ type listener struct {
 	sock   int // -1 once it is closed
 	token  token
 	until  time.Time // it rests until then
+
+	second  time.Time // in which accepts are counted
+	accepts int
 }
 
-// maxAccepts bounds how many connections one listener takes before others do.
-const maxAccepts = 16
+const (
+	// maxAccepts bounds how many connections one listener takes before others do.
+	maxAccepts = 16
+	// maxPerSecond bounds what a client can make the server do by coming and
+	// going. What comes beyond waits in the backlog.
+	maxPerSecond = 200
+)
 
 // ready accepts.
 func (l *listener) ready(now time.Time) {
 	for range maxAccepts {
+		if l.exhausted(now) {
+			l.pause(l.second.Add(time.Second))
+			return
+		}
 		sock, _, err := unix.Accept4(l.sock, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		switch {
 		case err == nil:
+			l.accepts++
 			l.welcome(sock, now)
 		case errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
 			return
 		default: // out of descriptors or memory: asking again at once is no help
-			l.pause(now)
+			l.pause(now.Add(rest))
 			return
 		}
 	}
 }
 
+// exhausted tells whether enough has been accepted in this second.
+func (l *listener) exhausted(now time.Time) bool {
+	if now.Sub(l.second) >= time.Second {
+		l.second, l.accepts = now, 0
+	}
+	return l.accepts >= maxPerSecond
+}
+
 // pause stops listening for a while. The clients wait in the backlog.
-func (l *listener) pause(now time.Time) {
+func (l *listener) pause(until time.Time) {
 	_ = unix.EpollCtl(l.server.epoll, unix.EPOLL_CTL_DEL, l.sock, nil)
-	l.until = now.Add(rest)
+	l.until = until
 	l.server.resting = append(l.server.resting, l)
 }
 

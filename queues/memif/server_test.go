@@ -283,8 +283,8 @@ func TestRestingListener(t *testing.T) {
 	q := openQueue(t, s, Config{})
 	gone := openQueue(t, s, Config{})
 	s.mu.Lock()
-	q.listener.pause(time.Now())
-	gone.listener.pause(time.Now())
+	q.listener.pause(time.Now().Add(rest))
+	gone.listener.pause(time.Now().Add(rest))
 	s.mu.Unlock()
 	s.wake() // it computes how long it sleeps
 	if err := gone.Remove(); err != nil {
@@ -295,5 +295,37 @@ func TestRestingListener(t *testing.T) {
 	defer s.mu.Unlock()
 	if len(s.resting) != 0 {
 		t.Errorf("%d listeners rest", len(s.resting))
+	}
+}
+
+// A client that comes and goes all the time waits for the next second, and its
+// neighbour does not.
+func TestRestlessClient(t *testing.T) {
+	s := newTestServer(t)
+	q, other := openQueue(t, s, Config{}), openQueue(t, s, Config{})
+	begun := time.Now()
+	s.mu.Lock()
+	q.listener.second, q.listener.accepts = time.Now(), maxPerSecond
+	s.mu.Unlock()
+	restless := make(chan error, 1)
+	go func() {
+		conn, err := dial(q.SocketPath())
+		if err == nil {
+			_, _, err = conn.Recv()
+			err = errors.Join(err, conn.Close())
+		}
+		restless <- err
+	}()
+	connected(t, other, small())
+	if err := <-restless; err != nil {
+		t.Fatal(err)
+	}
+	if waited := time.Since(begun); waited < time.Second {
+		t.Errorf("it was served after %v", waited)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.listener.accepts != 1 {
+		t.Errorf("%d connections are counted in the new second", q.listener.accepts)
 	}
 }
