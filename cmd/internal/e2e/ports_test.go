@@ -61,14 +61,17 @@ func TestSetTakesEffect(t *testing.T) {
 }
 
 // TestPortsComeBack: after an orderly detach and after a crash the same
-// containers work with attach alone.
+// containers work with attach alone, and the wire is told where they are.
 func TestPortsComeBack(t *testing.T) {
 	nictest.Require(t, "ping")
 	m := usual(t, nictest.Config{})
 	before := m.run("ls", "-o", "json")
+	wire, own := listenRaw(t, m.Wire, 0, func([]byte) bool { return true }), m.Host.MAC(t, m.NIC)
 	for _, end := range []func(){m.detach, m.kill} {
 		end()
+		wire.forget()
 		m.attach()
+		m.hears(t, wire, own)
 		for _, n := range m.nodes()[2:] {
 			ping(t, m.Wire, n.v4)
 			ping(t, n.ns, host6)
