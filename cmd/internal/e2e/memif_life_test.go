@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -145,12 +146,14 @@ func TestMemifSetKeepsTheClient(t *testing.T) {
 	}
 }
 
-// TestMemifHundred: a hundred containers in one process answer the wire, the
-// host, and a container that has an interface.
+// TestMemifHundred: a hundred containers, which the example program serves from
+// one process that has nothing, answer the wire, the host, and a container that
+// has an interface.
 func TestMemifHundred(t *testing.T) {
-	nictest.Require(t, "fping")
+	nictest.Require(t, "fping", "setpriv")
 	const many = 100
-	m := newMachine(t, nictest.Config{Containers: 1})
+	m := newMachine(t, nictest.Config{Containers: 2})
+	m.openRunDir()
 	m.attach()
 	m.add(0, "tap", a4+"/16")
 	var targets []string
@@ -159,15 +162,12 @@ func TestMemifHundred(t *testing.T) {
 		ip := netip.AddrFrom4([4]byte{10, 9, 7, byte(i + 1)})
 		targets = append(targets, ip.String())
 		specs[i] = api.PortSpec{Name: fmt.Sprint("c", i), Kind: api.KindMemif, IPs: []netip.Prefix{netip.PrefixFrom(ip, 16)},
-			MemifSpec: api.MemifSpec{RingSize: 128}}
+			MemifSpec: api.MemifSpec{RingSize: 128, UID: nobody, GID: nobody}}
 	}
-	added, err := m.client().Add(t.Context(), specs)
-	if err != nil {
+	if _, err := m.client().Add(t.Context(), specs); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range added {
-		echoes(t, *p.Endpoint)
-	}
+	startEcho(t, m, m.Containers[1])
 	nictest.Eventually(t, "all to be connected", func() bool {
 		return !slices.ContainsFunc(m.ports(), func(p api.Port) bool { return p.Kind == api.KindMemif && p.Client == nil })
 	})
@@ -177,6 +177,40 @@ func TestMemifHundred(t *testing.T) {
 			t.Errorf("from the %s: %v\n%s", name, err, out)
 		}
 	}
+}
+
+// startEcho serves all ports of kind memif that there are with the example
+// program, as nobody and without a capability.
+func startEcho(t *testing.T, m *machine, in *nictest.NS) {
+	t.Helper()
+	dir := filepath.Dir(m.runDir)
+	program, list := filepath.Join(dir, "echo"), filepath.Join(dir, "ls.json")
+	if err := errors.Join(putEcho(program), writeFile(list, m.run("ls", "-o", "json"))); err != nil {
+		t.Fatal(err)
+	}
+	ports, err := os.Open(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ports.Close()
+	id := fmt.Sprint(nobody)
+	in.StartWith(t, ports, "setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs",
+		program, "-")
+}
+
+// putEcho puts the example program where nobody can reach it: the one that
+// XDPDEMUX_TEST_ECHO names, as make test does, or else one that it builds.
+func putEcho(path string) error {
+	if built := os.Getenv("XDPDEMUX_TEST_ECHO"); built != "" {
+		data, err := os.ReadFile(built)
+		return errors.Join(err, os.WriteFile(path, data, 0o755))
+	}
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "github.com/xdpdemux/xdpdemux/examples/echo")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building echo: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // TestMemifLocal: two memif containers, and one with an interface, reach each
