@@ -66,7 +66,7 @@ func (l *asavieLoop) open(b *bed, s *stage, index int) error {
 }
 
 func (l *asavieLoop) run() error {
-	l.stopped.Store(false)
+	defer l.stopped.Store(false) // at the end: stop may be called before this thread runs
 	l.meter.resume()
 	wait := polite{l.meter}
 	for !l.stopped.Load() {

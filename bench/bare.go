@@ -172,7 +172,7 @@ type bareLoop struct {
 }
 
 func (l *bareLoop) run() error {
-	l.stopped.Store(false)
+	defer l.stopped.Store(false) // at the end: stop may be called before this thread runs
 	l.meter.resume()
 	f := make([]frame.Frame, burst)
 	link := metered{l.socket, l.meter}

@@ -6,13 +6,8 @@ import "fmt"
 const (
 	wireIn  = "wire-in"
 	wireOut = "wire-out"
-	both    = "both"
-	local   = "local"   // container to container
 	ring    = "ring"    // memif, no NIC at all
 	latency = "latency" // wire to container to wire
-	tcpIn   = "tcp-in"
-	tcpOut  = "tcp-out"
-	density = "density"
 )
 
 // testCase is one row of the matrix: what is measured, and of whom.
@@ -28,8 +23,6 @@ type testCase struct {
 	// Blocking has workers and consumers sleep when there is nothing to do, and
 	// measures what all processors spend.
 	Blocking bool
-	// Quick has the case in the short list too.
-	Quick bool
 	// Contenders are their names; Limit is the one that the others are compared to.
 	Contenders []string
 	Limit      string

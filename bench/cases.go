@@ -1,26 +1,67 @@
 package main
 
+// everybody is all who can take frames from the wire.
+func everybody() []string {
+	return []string{nameDrop, nameBare, "asavie", "testpmd", "inproc", "memif", "tap", "bridge", "macvlan", "routed", "ovs", "ovs-afxdp"}
+}
+
+// deliverers are the limits and those who deliver to containers.
+func deliverers() []string {
+	return []string{nameDrop, nameBare, "memif", "tap", "bridge", "macvlan", "routed"}
+}
+
 // committedCases is the list that make bench runs.
 func committedCases() (list []testCase) {
-	for _, n := range []int{1, 100, 1000, 10000} {
-		list = append(list, testCase{Direction: wireIn, Size: "64B", Containers: n, Quick: n == 1 || n == 1000, Limit: nameBare,
-			Contenders: []string{nameDrop, nameBare, "inproc", "memif"}})
+	add := func(c testCase, contenders []string, containers ...int) {
+		for _, n := range containers {
+			c.Containers, c.Contenders = n, contenders
+			list = append(list, c)
+		}
 	}
-	for _, n := range []int{1, 100, 1000, 10000} {
-		list = append(list, testCase{Direction: wireIn, Size: "64B", Containers: n, Blocking: true, Mpps: 0.5, Limit: nameBare,
-			Contenders: []string{nameDrop, nameBare, "memif", "tap", "bridge", "macvlan", "routed"}})
+	in := testCase{Direction: wireIn, Size: "64B", Limit: nameBare}
+	add(in, everybody(), 1, 100, 1000, 10000)
+	zipf, random := in, in
+	zipf.Zipf, random.Random = true, true
+	few := []string{nameDrop, nameBare, "inproc", "memif"}
+	add(zipf, few, 100, 1000, 4000, 10000)
+	add(random, few, 1000, 4000, 10000)
+	add(in, few, 4000)
+	for _, size := range []string{"512B", "1500B", "IMIX"} {
+		c := in
+		c.Size = size
+		add(c, deliverers(), 1, 100, 1000)
 	}
-	for _, n := range []int{1, 1000} {
-		list = append(list, testCase{Direction: wireOut, Size: "64B", Containers: n, Limit: nameBare,
-			Contenders: []string{nameBare, "memif", "tap", "bridge", "macvlan", "routed"}})
-	}
-	for _, n := range []int{1, 100} {
-		list = append(list, testCase{Direction: latency, Size: "64B", Containers: n, Blocking: true, Limit: "bridge",
-			Contenders: []string{"bridge", "macvlan", "routed", "tap", "memif"}})
-	}
+	blocking := in
+	blocking.Blocking, blocking.Mpps = true, 0.5
+	add(blocking, deliverers(), 1, 100, 1000, 10000)
+
+	senders := []string{nameBare, "memif", "tap", "bridge", "macvlan", "routed"}
+	out := testCase{Direction: wireOut, Size: "64B", Limit: nameBare}
+	add(out, senders, 1, 100, 1000)
+	out.Size = "1500B"
+	add(out, senders, 1, 100)
+
+	add(testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge"},
+		[]string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100, 1000)
+
+	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
-		list = append(list, testCase{Direction: ring, Size: size, Containers: 1, Limit: nameRing,
-			Contenders: []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}})
+		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)
 	}
 	return list
+}
+
+// quickCases is the short list: one of each sort, with the peers that are quick
+// to build.
+func quickCases() []testCase {
+	in := testCase{Direction: wireIn, Size: "64B", Containers: 1, Limit: nameBare,
+		Contenders: []string{nameDrop, nameBare, "memif", "bridge", "macvlan"}}
+	many := in
+	many.Containers, many.Contenders = 1000, []string{nameBare, "memif"}
+	blocking := in
+	blocking.Blocking, blocking.Mpps, blocking.Contenders = true, 0.5, []string{nameDrop, nameBare, "memif"}
+	return []testCase{in, many, blocking,
+		{Direction: wireOut, Size: "64B", Containers: 1, Limit: nameBare, Contenders: []string{nameBare, "memif"}},
+		{Direction: latency, Size: "64B", Containers: 1, Blocking: true, Limit: "bridge", Contenders: []string{"bridge", "memif"}},
+	}
 }

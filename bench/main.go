@@ -154,8 +154,15 @@ func (o *options) settings() settings {
 	return settings{Repeats: o.repeats, WindowMs: float64(o.window) / float64(time.Millisecond), Quick: o.quick}
 }
 
+func (o *options) cases() []testCase {
+	if o.quick {
+		return quickCases()
+	}
+	return committedCases()
+}
+
 func listCases(o options, w io.Writer) error {
-	list, err := selectCases(committedCases(), o.run, o.quick)
+	list, err := selectCases(o.cases(), o.run)
 	if err != nil {
 		return err
 	}
@@ -175,7 +182,7 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if err := able(); err != nil {
 		return err
 	}
-	list, err := selectCases(committedCases(), o.run, o.quick)
+	list, err := selectCases(o.cases(), o.run)
 	if err != nil {
 		return err
 	}

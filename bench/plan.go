@@ -26,7 +26,7 @@ func (c *testCase) estimate(s settings) time.Duration {
 			continue
 		}
 		one := time.Duration(float64(s.window())*(1+warmUp)) + 100*time.Millisecond
-		total += time.Second + k.perPort*time.Duration(c.Containers) + time.Duration(s.Repeats+1)*one
+		total += 600*time.Millisecond + k.perPort*time.Duration(c.Containers) + time.Duration(s.Repeats+1)*one
 	}
 	return total
 }
@@ -49,15 +49,14 @@ func chunks(list []testCase, s settings) (cut [][]testCase) {
 	return cut
 }
 
-// selectCases are those whose whole name matches the pattern, and with quick
-// those of the short list only.
-func selectCases(list []testCase, pattern string, quick bool) ([]testCase, error) {
+// selectCases are those whose whole name matches the pattern; none matches all.
+func selectCases(list []testCase, pattern string) ([]testCase, error) {
 	re, err := regexp.Compile("^(?:" + pattern + ")$")
 	if err != nil {
 		return nil, fmt.Errorf("-run: %w", err)
 	}
 	chosen := slices.DeleteFunc(slices.Clone(list), func(c testCase) bool {
-		return quick && !c.Quick || pattern != "" && !re.MatchString(c.name())
+		return pattern != "" && !re.MatchString(c.name())
 	})
 	if len(chosen) == 0 {
 		return nil, errors.New("-run selects no case: the pattern must match a whole name, as -list prints them")

@@ -9,7 +9,12 @@ import (
 func fullSettings() settings { return settings{Repeats: 5, WindowMs: 1000} }
 
 func TestCommittedCasesAreValid(t *testing.T) {
-	list := committedCases()
+	valid(t, committedCases())
+	valid(t, quickCases())
+}
+
+func valid(t *testing.T, list []testCase) {
+	t.Helper()
 	if len(list) == 0 || len(list) > 80 {
 		t.Errorf("the list has %d cases, not 1 to 80", len(list))
 	}
@@ -57,11 +62,7 @@ func TestChunksAreShortAndWhole(t *testing.T) {
 
 func TestQuickIsQuick(t *testing.T) {
 	s := settings{Repeats: 5, WindowMs: 200, Quick: true}
-	list, err := selectCases(committedCases(), "", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cut := chunks(list, s)
+	cut := chunks(quickCases(), s)
 	if len(cut) != 1 {
 		t.Fatalf("the short list makes %d chunks", len(cut))
 	}
@@ -77,14 +78,14 @@ func TestQuickIsQuick(t *testing.T) {
 
 func TestSelectMatchesWholeNames(t *testing.T) {
 	list := committedCases()
-	chosen, err := selectCases(list, "wire-in/64B/(1|100|1000)", false)
+	chosen, err := selectCases(list, "wire-in/64B/(1|100|1000)")
 	if err != nil || len(chosen) != 3 {
 		t.Errorf("chose %d cases (%v), want 3", len(chosen), err)
 	}
-	if _, err := selectCases(list, "wire-in", false); err == nil {
+	if _, err := selectCases(list, "wire-in"); err == nil {
 		t.Error("a part of a name selects something")
 	}
-	if _, err := selectCases(list, "(", false); err == nil {
+	if _, err := selectCases(list, "("); err == nil {
 		t.Error("a broken pattern is accepted")
 	}
 }

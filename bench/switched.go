@@ -157,7 +157,7 @@ type inprocReader struct {
 }
 
 func (r *inprocReader) run() error {
-	r.stopped.Store(false)
+	defer r.stopped.Store(false) // at the end: stop may be called before this thread runs
 	f := make([]frame.Frame, burst)
 	room := make([]byte, len(f)*inproc.DefaultMaxFrame)
 	for !r.stopped.Load() {
