@@ -29,6 +29,11 @@ help: ## print this list
 build: ## put static binaries into bin/
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/xdpdemux
 
+.PHONY: examples
+examples: ## put the programs of examples/ into bin/
+	$(GO) build -trimpath -buildvcs=false -o bin/ ./examples/echo
+	cd examples/netstack && $(GO) build -trimpath -buildvcs=false -o ../../bin/ .
+
 .PHONY: demo
 demo: deps-demo build ## a veth NIC, three containers, live traffic; ends with Ctrl-C
 	$(SUDO) bin/xdpdemux demo
@@ -40,6 +45,7 @@ test: deps-test build ## every test, also those that need root, in namespaces of
 	$(GO) build -trimpath -buildvcs=false -o bin/ ./examples/echo
 	.ci/patient $(GO) test -count=1 -p 1 -timeout 5m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
 	.ci/patient $(GO) test -count=1 -timeout 25m $(ROOTEXEC) -- ./cmd/internal/e2e
+	cd examples/netstack && ../../.ci/patient $(GO) test -trimpath -count=1 -timeout 5m -- ./...
 
 .PHONY: check
 check: deps-check ## formatting, vet, the race detector without root, and whether the eBPF objects are those of their source
@@ -47,6 +53,7 @@ check: deps-check ## formatting, vet, the race detector without root, and whethe
 	$(GO) vet ./...
 	$(GO) mod verify
 	$(GO) mod tidy -diff
+	cd examples/netstack && $(GO) vet ./... && $(GO) mod tidy -diff
 	$(MAKE) --no-print-directory check-bpf
 	.ci/patient_test
 	CGO_ENABLED=1 .ci/patient $(GO) test -race -count=1 -timeout 5m -- $(RACED)
@@ -97,4 +104,4 @@ deps-bench: deps-demo
 	@.ci/need dpdk-testpmd:dpdk-dev iperf3:iperf3
 deps-check:
 	@.ci/need clang:clang llvm-strip:llvm /usr/include/bpf/bpf_helpers.h:libbpf-dev git:git \
-	  gcc:gcc /usr/include/stdlib.h:libc6-dev python3:python3 curl:curl
+	  gcc:gcc /usr/include/stdlib.h:libc6-dev python3:python3 curl:curl dpdk-testpmd:dpdk-dev
