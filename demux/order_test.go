@@ -362,3 +362,25 @@ func TestMailboxRefits(t *testing.T) {
 		})
 	}
 }
+
+// TestMailboxIsFull fills a mailbox to its last byte and its last letter: not one
+// more goes in before the oldest was reaped, and then just what that had.
+func TestMailboxIsFull(t *testing.T) {
+	post := func(b *mailbox, n int) bool { return b.post(&frame.Frame{Data: make([]byte, n)}, letter{}) }
+	b := newMailbox(8, 64)
+	if !post(b, 40) || post(b, 25) || !post(b, 24) || post(b, 1) {
+		t.Error("64 bytes hold 40 and 24, and nothing else")
+	}
+	b.done(1)
+	if post(b, 1) {
+		t.Error("there is room before the letter was reaped")
+	}
+	b.discard()
+	if post(b, 41) || !post(b, 40) || post(b, 1) {
+		t.Error("where 40 bytes lay, 40 have room")
+	}
+	b = newMailbox(2, 64)
+	if !post(b, 1) || !post(b, 0) || post(b, 0) {
+		t.Error("two letters are two")
+	}
+}
