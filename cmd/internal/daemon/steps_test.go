@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
@@ -71,7 +72,7 @@ func diff(a, b picture) (lines []string) {
 func requireSame(t *testing.T, rig *nictest.Rig, what string, want picture, alike bool) {
 	t.Helper()
 	var lines []string
-	for range 40 {
+	for end := time.Now().Add(20 * time.Second); len(lines) == 0 || time.Now().Before(end); {
 		is := take(t, rig)
 		if lines = diff(want, is); alike {
 			lines = diff(want.anonymous(), is.anonymous())
