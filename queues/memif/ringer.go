@@ -22,7 +22,9 @@ type ringer struct {
 	fds []int      // all of the client's doorbells
 }
 
-func newRinger(x *session) *ringer {
+// startRinger makes x's ringer. Workers see it before it looks for the first
+// time: who did not see it has set what it looks for.
+func startRinger(x *session) {
 	r := &ringer{
 		client: x,
 		bell:   make(chan struct{}, 1),
@@ -31,9 +33,9 @@ func newRinger(x *session) *ringer {
 		fds:    x.shake.doorbells(),
 	}
 	binary.NativeEndian.PutUint64(r.one[:], 1)
+	x.ringer.Store(r)
 	r.wake() // for what is pending already
 	go r.run()
-	return r
 }
 
 // wake never blocks.

@@ -273,7 +273,7 @@ func (s *Server) engage(x *session) {
 			return
 		}
 	}
-	x.ringer.Store(newRinger(x))
+	startRinger(x)
 }
 
 // timeout is when something is to be done without an event, in milliseconds.
