@@ -7,6 +7,7 @@
 //	go run ./bench -quick
 //	go run ./bench -run 'wire-in/64B/(1|100|1000)'
 //	go run ./bench -resume FILE [-chunk next]
+//	go run ./bench report FILE
 //
 // It needs root, two processors that have nothing else to do, and for some of
 // the contenders programs of other projects; what is missing is said in place of
@@ -90,8 +91,17 @@ type options struct {
 var errUsage = errors.New("see -help")
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
+	var o options
+	var err error
+	isReport := len(args) > 0 && args[0] == reportCommand
+	if !isReport {
+		o, err = parse(args, stderr)
+	}
 	switch {
+	case isReport && len(args) != 2:
+		err = fmt.Errorf("report needs one file of results: %w", errUsage)
+	case isReport:
+		err = report(args[1], stdout)
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case err == nil && o.list:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"math"
 	"os"
@@ -93,6 +94,41 @@ func TestTableSaysWhyThereIsNoFigure(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, &out)
 		}
+	}
+}
+
+// TestMarkdownHasEveryRow: each contender's with as many cells as the head has.
+func TestMarkdownHasEveryRow(t *testing.T) {
+	r := results{Settings: fullSettings(), Cases: exampleRows(), Chunks: []chunk{{Number: 1, Anchors: exampleRows()}}}
+	file := filepath.Join(t.TempDir(), "r.json")
+	if err := r.save(file); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	if code := run(context.Background(), []string{reportCommand, file}, &out, &errs); code != exitOK {
+		t.Fatalf("code %d: %s", code, &errs)
+	}
+	for _, want := range []string{"## wire-in/64B/1000", "| half | 0.500 |", "| bridge | n/a: 1,024 ports are its limit |", "| 1 |  | - | 1.000 |"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, &out)
+		}
+	}
+	cells := 0
+	for line := range strings.Lines(out.String()) {
+		switch {
+		case strings.HasPrefix(line, "| contender"):
+			cells = strings.Count(line, "|")
+		case strings.HasPrefix(line, "| bare"), strings.HasPrefix(line, "| half"), strings.HasPrefix(line, "| bridge"):
+			if n := strings.Count(line, "|"); n != cells {
+				t.Errorf("%d cells of %d in %q", n, cells, line)
+			}
+		}
+	}
+	if code := run(context.Background(), []string{reportCommand, file + "x"}, &out, &errs); code != exitFailed {
+		t.Errorf("a report of no results ends with %d", code)
+	}
+	if code := run(context.Background(), []string{reportCommand}, &out, &errs); code != exitUsage {
+		t.Errorf("a report of no file ends with %d", code)
 	}
 }
 

@@ -21,7 +21,7 @@ func (r *results) print(w io.Writer) error {
 		row := &r.Cases[i]
 		if row.Case != last {
 			last = row.Case
-			fmt.Fprintf(t, "%s\tMpps\t±\tof limit\t±\tworker ns\tbeyond\tCPU ns\tp50 µs\tp99 µs\tbad\t\n", last)
+			fmt.Fprintf(t, "%s\tMpps\t±\tof limit\t±\tworker ns\tbeyond\tCPU ns\tp50 µs\tp99 µs\tp99.9 µs\tbad\t\n", last)
 		}
 		row.print(t)
 	}
@@ -33,9 +33,14 @@ func (r *row) print(w io.Writer) {
 		fmt.Fprintf(w, "%s\t%s\t\n", r.Contender, why)
 		return
 	}
-	cells := []string{r.Contender, cell("%.3f", r.Mpps), percent(r.Spread), cell("%.3f", r.RatioToLimit), percent(r.RatioSpread),
-		cell("%.0f", r.WorkerNs), cell("%+.0f", r.BeyondNs), cell("%.0f", r.CPUNs), cell("%.1f", r.P50Us), cell("%.1f", r.P99Us), fmt.Sprint(r.Bad)}
-	fmt.Fprintf(w, "%s\t\n", strings.Join(cells, "\t"))
+	fmt.Fprintf(w, "%s\t%s\t\n", r.Contender, strings.Join(r.cells(), "\t"))
+}
+
+// cells are the figures in the order of the columns.
+func (r *row) cells() []string {
+	return []string{cell("%.3f", r.Mpps), percent(r.Spread), cell("%.3f", r.RatioToLimit), percent(r.RatioSpread),
+		cell("%.0f", r.WorkerNs), cell("%+.0f", r.BeyondNs), cell("%.0f", r.CPUNs),
+		cell("%.1f", r.P50Us), cell("%.1f", r.P99Us), cell("%.1f", r.P999Us), fmt.Sprint(r.Bad)}
 }
 
 // why says why there is no figure.

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// reportCommand is the first argument of the program as the writer of RESULTS.md.
+const reportCommand = "report"
+
+// report prints the results in a file of -resume or -o json as Markdown.
+func report(file string, w io.Writer) error {
+	r, err := loadResults(file)
+	if err != nil {
+		return err
+	}
+	if len(r.Cases) == 0 {
+		return fmt.Errorf("%s has no results: make some with -resume %s", file, file)
+	}
+	return r.markdown(w, file)
+}
+
+func (r *results) markdown(w io.Writer, file string) error {
+	p := &printer{w: w}
+	p.line("# Results\n")
+	p.line("Made by `bench report` from `%s`; not to be edited by hand.\n", file)
+	r.conditions(p)
+	last := ""
+	for i := range r.Cases {
+		row := &r.Cases[i]
+		if row.Case != last {
+			last = row.Case
+			p.line("\n## %s\n", last)
+			p.line("| contender | Mpps | ± | of limit | ± | worker ns | beyond limit | CPU ns | p50 µs | p99 µs | p99.9 µs | bad |")
+			p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+		}
+		p.line("%s", row.markdown())
+	}
+	r.drift(p)
+	return p.err
+}
+
+// conditions says where and how the figures were made, and how to repeat them.
+func (r *results) conditions(p *printer) {
+	h := r.Host
+	p.line("%s, %d processors, last cache %s, Linux %s, %s, load %s at the start.\n", h.CPU, h.CPUs, h.L3, h.Kernel, h.Go, h.Load)
+	for _, fact := range h.Rig {
+		p.line("* %s", fact)
+	}
+	p.line("* %d interleaved repeats of %v; every figure is their median; ± is (largest - smallest) / median", r.Settings.Repeats, r.Settings.window())
+	p.line("* ratios are taken within a repeat, minutes of drift apart from others, and then their median")
+	p.line("* `bad` counts frames that came to a wrong container or changed; worker ns are those of busy breaths")
+	p.line("\nTo repeat it: `make bench`. The contenders:\n")
+	used := map[string]bool{}
+	for _, row := range r.Cases {
+		used[row.Contender] = true
+	}
+	for _, k := range contenders() {
+		if used[k.name] {
+			p.line("* **%s**: %s", k.name, k.about)
+		}
+	}
+}
+
+// drift shows the anchors of every chunk.
+func (r *results) drift(p *printer) {
+	p.line("\n## Drift of the machine\n")
+	p.line("The same contenders at the beginning of every chunk. Figures of different chunks are not compared.\n")
+	p.line("| chunk | at | %s Mpps | %s Mpps |", nameDrop, nameBare)
+	p.line("|--:|---|--:|--:|")
+	for _, c := range r.Chunks {
+		p.line("| %d | %s | %s | %s |", c.Number, c.At, c.anchor(nameDrop), c.anchor(nameBare))
+	}
+}
+
+func (c *chunk) anchor(name string) string {
+	i := slices.IndexFunc(c.Anchors, func(r row) bool { return r.Contender == name })
+	if i < 0 {
+		return "-"
+	}
+	return cell("%.3f", c.Anchors[i].Mpps)
+}
+
+func (r *row) markdown() string {
+	if why := r.why(); why != "" {
+		return fmt.Sprintf("| %s | %s %s", r.Contender, strings.ReplaceAll(why, "|", "/"), strings.Repeat("|", 11))
+	}
+	cells := append([]string{r.Contender}, r.cells()...)
+	return "| " + strings.Join(cells, " | ") + " |"
+}
+
+// printer keeps the first error of many lines.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
