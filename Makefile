@@ -41,8 +41,8 @@ demo: deps-demo build ## a veth NIC, three containers, live traffic; ends with C
 .PHONY: test
 test: export XDPDEMUX_TEST_BINARY := $(CURDIR)/bin/xdpdemux
 test: export XDPDEMUX_TEST_ECHO := $(CURDIR)/bin/echo
-test: deps-test build ## every test, also those that need root, in namespaces of their own
-	$(GO) build -trimpath -buildvcs=false -o bin/ ./examples/echo
+test: export XDPDEMUX_TEST_NETSTACK := $(CURDIR)/bin/netstack
+test: deps-test build examples ## every test, also those that need root, in namespaces of their own
 	.ci/patient $(GO) test -count=1 -p 1 -timeout 5m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
 	.ci/patient $(GO) test -count=1 -timeout 25m $(ROOTEXEC) -- ./cmd/internal/e2e
 	cd examples/netstack && ../../.ci/patient $(GO) test -trimpath -count=1 -timeout 5m -- ./...
