@@ -188,6 +188,9 @@ func (d *Daemon) makeSwitch() (err error) {
 		return err
 	}
 	d.undo.Push("the workers' waiters", d.crew.close)
+	if err := d.at("switch: crew"); err != nil {
+		return err
+	}
 	if d.crew.size() > 1 {
 		if d.steering, err = tap.LoadSteering(); err != nil {
 			return err
@@ -206,6 +209,9 @@ func (d *Daemon) addHostPort() error {
 	if err := open(); err != nil {
 		return err
 	}
+	if err := d.at("host port: open"); err != nil {
+		return err
+	}
 	return d.setHost()
 }
 
@@ -217,6 +223,9 @@ func (d *Daemon) startWorkers() error {
 // startWatching begins to follow the device, the host and the next hops.
 func (d *Daemon) startWatching() error {
 	if err := d.watchNIC(); err != nil {
+		return err
+	}
+	if err := d.at("watch: NIC"); err != nil {
 		return err
 	}
 	d.watchContainers()
@@ -235,6 +244,9 @@ func (d *Daemon) startWatching() error {
 // whose container has gone must not keep the others away.
 func (d *Daemon) restorePorts() error {
 	d.undo.Push("the ports", d.removeAllPorts)
+	if err := d.at("ports: begun"); err != nil {
+		return err
+	}
 	began := time.Now()
 	var ready, failed []*port
 	for _, e := range d.journal.Entries() {

@@ -51,6 +51,9 @@ func (d *Daemon) openHostPort() (err error) {
 		return fmt.Errorf("making the host port: %w", err)
 	}
 	d.undo.Push("the host port", h.remove)
+	if err := d.at("host port: made"); err != nil {
+		return err
+	}
 	if h.routes, err = hostroute.Open(h.queue.Index(), [6]byte([]byte(gatewayMAC))); err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func countsOf(s api.Stats) counts {
 	for _, k := range s.Kernel.Sockets {
 		c.add("sockets.received", int(k.Received))
 		c.add("sockets.sent", int(k.Sent))
-		c.add("sockets.lost", int(k.RxDropped+k.RxRingFull))
+		c.add("sockets.lost", int(k.RxDropped+k.RxRingFull+k.Unread))
 		c.add("sockets.bad", int(k.RxInvalidDescs+k.TxInvalidDescs+k.TxErrors))
 	}
 	for _, p := range s.Ports {
