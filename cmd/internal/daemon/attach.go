@@ -217,7 +217,11 @@ func (d *Daemon) addHostPort() error {
 
 func (d *Daemon) startWorkers() error {
 	d.undo.Push("the workers", func() error { return d.crew.halt(d.links()) })
-	return d.crew.start(d.links())
+	if err := d.crew.start(d.links()); err != nil {
+		return err
+	}
+	d.undo.Push("the frames' way to the workers", d.unserve)
+	return d.serve()
 }
 
 // startWatching begins to follow the device, the host and the next hops.

@@ -98,6 +98,9 @@ func (d *Daemon) serveAgain() error {
 	if err := d.restart(nil); err != nil {
 		return errors.Join(err, d.closeUplink())
 	}
+	if err := d.serve(); err != nil {
+		return errors.Join(err, d.letGo())
+	}
 	return errors.Join(d.nicHasNewMAC(), d.hostHasOtherAddrs())
 }
 
@@ -113,7 +116,7 @@ func (d *Daemon) restart(had []linked) error {
 
 // letGo lets go of the device while the workers go on with local traffic.
 func (d *Daemon) letGo() error {
-	err := d.crew.halt(d.links())
+	err := errors.Join(d.unserve(), d.crew.halt(d.links()))
 	if errors.Is(err, errHung) {
 		return err
 	}
@@ -138,7 +141,7 @@ func (d *Daemon) nicResynced(link nic.LinkState) error {
 	if err := d.refresh(); err != nil || !link.Present {
 		return err
 	}
-	if d.up != nil && d.facts.XDPProgram != 0 {
+	if d.up != nil && d.facts.XDPMode != "" {
 		return d.hostHasOtherAddrs()
 	}
 	return d.nicReturned()

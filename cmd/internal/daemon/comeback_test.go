@@ -98,6 +98,18 @@ func TestRescuedQueueComesBack(t *testing.T) {
 	pup.must(order{Do: "detach"})
 }
 
+// TestNoFramesWithoutWorkers: frames go to the sockets once the workers run, and
+// not before.
+func TestNoFramesWithoutWorkers(t *testing.T) {
+	pup := newPuppets(t, nictest.New(t, nictest.Config{Queues: 2})).start()
+	steps := pup.must(order{Do: "attach"}).Steps
+	workers, first := slices.Index(steps, "attach: workers"), slices.Index(steps, "uplink: slot")
+	if n := len(steps); workers < 0 || first < workers || n-first < 2 || steps[first+1] != "uplink: slot" {
+		t.Errorf("the steps were %v", steps)
+	}
+	pup.must(order{Do: "detach"})
+}
+
 // TestHeldQueueIsTriedAgain: while somebody else holds the queue, the status says
 // who; when he lets go, it is served again.
 func TestHeldQueueIsTriedAgain(t *testing.T) {

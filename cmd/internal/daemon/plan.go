@@ -164,7 +164,7 @@ func objections(cfg config.Attach, facts nic.Facts) []error {
 
 // checkForeign refuses a device that has an XDP program, which is left alone.
 func checkForeign(cfg config.Attach, facts nic.Facts) error {
-	if facts.XDPProgram == 0 {
+	if facts.XDPMode == "" {
 		return nil
 	}
 	err := xdp.CheckFree(facts.Index)
@@ -198,7 +198,7 @@ func refusals(cfg config.Attach, facts nic.Facts) (list []string) {
 	ours := err == nil && slices.Contains(alive, cfg.NIC)
 	if ours {
 		list = append(list, fmt.Sprintf("a daemon serves %s already", cfg.NIC))
-		facts.XDPProgram = 0 // it is that one's
+		facts.XDPProgram, facts.XDPMode = 0, "" // it is that one's
 	}
 	for _, err := range objections(cfg, facts) {
 		list = append(list, err.Error())

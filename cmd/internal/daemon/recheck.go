@@ -46,7 +46,7 @@ func (d *Daemon) lookAtNIC() {
 	if d.up == nil || d.refresh() != nil {
 		return // its return, or its end, has an event of its own
 	}
-	if d.facts.XDPProgram == 0 {
+	if d.facts.XDPMode == "" {
 		d.lostProgram()
 		return
 	}
@@ -61,6 +61,9 @@ func (d *Daemon) goOn() {
 	var err error
 	if d.link.Present {
 		err = d.restart(d.links())
+		if d.up != nil && d.up.rescued.Load() == 0 {
+			err = errors.Join(err, d.serve())
+		}
 	} else {
 		err = d.letGo()
 	}
@@ -124,5 +127,5 @@ func (d *Daemon) serveQueues(fewer bool) error {
 		return nil
 	}
 	had := d.links()
-	return errors.Join(d.openSockets(d.up), d.restart(had))
+	return errors.Join(d.openSockets(d.up), d.restart(had), d.serve())
 }

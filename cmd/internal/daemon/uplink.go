@@ -19,8 +19,10 @@ import (
 type uplink struct {
 	mode    xdp.Mode
 	sockets []*xdp.Socket // by queue
+	slots   int           // how many of them frames are redirected to
 	undo    undo.Stack    // of the attachment and the packet socket
 	close   undo.Stack    // of the sockets
+	clear   undo.Stack    // of their places in the program's map
 	rescued atomic.Int32  // sockets that the watchdog has taken from their workers
 }
 
@@ -63,7 +65,43 @@ func (d *Daemon) openUplink() (err error) {
 }
 
 // shut takes the sockets off the queues and the program off the device.
-func (u *uplink) shut() error { return errors.Join(u.close.Run(), u.undo.Run()) }
+func (u *uplink) shut() error { return errors.Join(u.clearSlots(), u.close.Run(), u.undo.Run()) }
+
+// clearSlots leaves all frames to the host from now on.
+func (u *uplink) clearSlots() error {
+	u.slots = 0
+	return u.clear.Run()
+}
+
+// serve has the frames of known identities go to the sockets. The workers run:
+// nothing must ever go to a zero-copy socket that nobody serves, for its chunks
+// carry the host's frames too.
+func (d *Daemon) serve() error {
+	u := d.up
+	if u == nil {
+		return nil
+	}
+	for _, s := range u.sockets[u.slots:] {
+		if err := d.at("uplink: slot"); err != nil {
+			return err
+		}
+		if err := d.prog.SetSocket(s.Queue(), s); err != nil {
+			return err
+		}
+		u.clear.Push("a socket's place in the program's map", func() error { return d.prog.ClearSocket(s.Queue()) })
+		u.slots++
+		d.guardSocket(u, s)
+	}
+	return nil
+}
+
+// unserve is the way back.
+func (d *Daemon) unserve() error {
+	if d.up == nil {
+		return nil
+	}
+	return d.up.clearSlots()
+}
 
 func (d *Daemon) attachProgram(u *uplink) error {
 	want := map[string]xdp.Mode{config.ModeAuto: xdp.ModeAuto, config.ModeNative: xdp.ModeNative, config.ModeGeneric: xdp.ModeGeneric}
@@ -116,10 +154,10 @@ func (d *Daemon) openSockets(u *uplink) error {
 }
 
 // closeSockets closes all of them; the workers have been halted.
-func (d *Daemon) closeSockets(u *uplink) error {
+func (u *uplink) closeSockets() error {
 	u.sockets = nil
 	u.rescued.Store(0)
-	return u.close.Run()
+	return errors.Join(u.clearSlots(), u.close.Run())
 }
 
 func (d *Daemon) openSocket(u *uplink, queue int) error {
@@ -133,11 +171,6 @@ func (d *Daemon) openSocket(u *uplink, queue int) error {
 		defer d.ledger.closed(s)
 		return s.Close()
 	})
-	if err := d.prog.SetSocket(queue, s); err != nil {
-		return err
-	}
-	u.close.Push("a socket's place in the program's map", func() error { return d.prog.ClearSocket(queue) })
-	d.guardSocket(u, s)
 	return nil
 }
 

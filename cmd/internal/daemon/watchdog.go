@@ -28,7 +28,7 @@ func (d *Daemon) guardSocket(u *uplink, s *xdp.Socket) {
 		return
 	}
 	d.watchdog.Guard(s, func() { d.rescue(u, s) })
-	u.close.Push("the watch over a socket", func() error { d.watchdog.Leave(s); return nil })
+	u.clear.Push("the watch over a socket", func() error { d.watchdog.Leave(s); return nil })
 }
 
 // rescue takes a socket from a worker that hangs, and has the queues served again
@@ -104,15 +104,15 @@ func (d *Daemon) rescuePause() time.Duration {
 // renewSockets opens all sockets anew; the program stays attached. Where that
 // fails the device is let go.
 func (d *Daemon) renewSockets(u *uplink) error {
-	err := d.crew.halt(d.links())
+	err := errors.Join(u.clearSlots(), d.crew.halt(d.links()))
 	if errors.Is(err, errHung) {
 		return err
 	}
-	if err = errors.Join(err, d.closeSockets(u)); err == nil {
+	if err = errors.Join(err, u.closeSockets()); err == nil {
 		err = d.openSockets(u)
 	}
 	if err != nil {
 		return errors.Join(err, d.closeUplink(), d.crew.start(nil))
 	}
-	return d.crew.start(d.links())
+	return errors.Join(d.crew.start(d.links()), d.serve())
 }
