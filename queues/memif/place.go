@@ -152,21 +152,23 @@ func checkFree(dir int, path string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return fmt.Errorf("%s/%s is there and is no socket: remove it", path, SocketName)
 	}
-	if listened(fd) {
+	if lives, err := listened(fd); err != nil {
+		return fmt.Errorf("look whether somebody listens on %s/%s: %w", path, SocketName, err)
+	} else if lives {
 		return inUse(fmt.Sprintf("somebody listens on %s/%s: end that, or name another directory", path, SocketName))
 	}
 	return nil
 }
 
 // listened tells whether a socket's file has somebody behind it.
-func listened(fd int) bool {
+func listened(fd int) (bool, error) {
 	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer unix.Close(sock)
 	err = unix.Connect(sock, &unix.SockaddrUnix{Name: held(fd)})
-	return !errors.Is(err, unix.ECONNREFUSED)
+	return !errors.Is(err, unix.ECONNREFUSED), nil
 }
 
 // held is a path to what a descriptor holds, whatever becomes of its name.

@@ -17,7 +17,7 @@ import (
 
 // generous bounds every wait of the tests; nothing takes that long unless it
 // is broken.
-const generous = 30 * time.Second
+const generous = 60 * time.Second
 
 // raw is a client by hand: a right one as long as nobody tells it to be wrong.
 // It belongs to one goroutine.
