@@ -23,7 +23,7 @@ LDFLAGS  := -s -w -X github.com/xdpdemux/xdpdemux/cmd/internal/cli.Version=$(VER
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## put static binaries into bin/
@@ -51,6 +51,8 @@ test: deps-test build examples ## every test, also those that need root, in name
 check: deps-check ## formatting, vet, the race detector without root, and whether the eBPF objects are those of their source
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) -C bench/plot vet ./...
+	$(GO) -C bench/plot test -count=1 ./...
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	cd examples/netstack && $(GO) vet ./... && $(GO) mod tidy -diff
@@ -66,7 +68,7 @@ check-bpf: bpf
 	@if ! git diff --exit-code --stat -- '*_bpfel.o' '*_bpfeb.o' '*_bpfel.go' '*_bpfeb.go'; then \
 	  echo "the eBPF objects are not those of their source: run make bpf and commit the result"; exit 1; fi
 
-.PHONY: bench bench-quick bench-micro
+.PHONY: bench bench-quick bench-report bench-micro
 bench: deps-bench ## xdpdemux beside its peers, every case, some hours; kept in BENCH_RESULTS and continued there
 	$(GO) build -o bin/bench ./bench
 	$(SUDO) bin/bench -resume $(BENCH_RESULTS)
@@ -74,6 +76,13 @@ bench: deps-bench ## xdpdemux beside its peers, every case, some hours; kept in 
 bench-quick: deps-bench ## the same with the short list and short windows, under a minute
 	$(GO) build -o bin/bench ./bench
 	$(SUDO) bin/bench -quick
+
+bench-report: ## docs/bench: RESULTS.md, its plots and its data, from BENCH_RESULTS
+	mkdir -p docs/bench
+	cp $(BENCH_RESULTS) docs/bench/results.json
+	$(GO) run ./bench report docs/bench/results.json >docs/bench/RESULTS.md
+	$(GO) -C bench/plot run . $(CURDIR)/docs/bench/results.json $(CURDIR)/docs/bench
+	cd docs/bench && printf '\n## Plots\n\n' >>RESULTS.md && printf '![](%s)\n\n' *.svg >>RESULTS.md
 
 bench-micro: ## benchmarks of the data path's pieces, in memory and on a veth NIC
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(ROOTEXEC) ./xdp/... ./demux/... ./queues/...
