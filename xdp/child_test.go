@@ -3,6 +3,7 @@ package xdp
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -21,13 +22,24 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	switch os.Getenv(childVariable) {
+	role := os.Getenv(childVariable)
+	if role != "" {
+		go endWithParent()
+	}
+	switch role {
 	case childEcho:
 		os.Exit(echo())
 	case childRing:
 		os.Exit(ringWorker())
 	}
 	os.Exit(m.Run())
+}
+
+// endWithParent ends a child whose parent has ended without killing it: the
+// parent holds the other end of standard input.
+func endWithParent() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(1)
 }
 
 type child struct {
@@ -41,9 +53,13 @@ func startChild(t testing.TB, role string, files ...*os.File) *child {
 	c.cmd.Env = append(os.Environ(), childVariable+"="+role)
 	c.cmd.ExtraFiles = files
 	c.cmd.Stdout, c.cmd.Stderr = &c.output, &c.output
+	if _, err := c.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = c.cmd.Process.Kill() }) // no error if it was killed before
 	return c
 }
 

@@ -33,8 +33,13 @@ func stages() []string {
 	return []string{"dialled", "greeted", "admitted", "region", "one ring", "rings", "connected", "under load"}
 }
 
-// child is a client in a process of its own, which does not end by itself.
+// child is a client in a process of its own, which does not end by itself while
+// its parent lives: that holds the other end of standard input.
 func child(path, stage string) {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 	if err := goTo(path, stage); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
@@ -126,6 +131,9 @@ func startChild(t *testing.T, q *Queue, stage string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), childPath+"="+q.SocketPath(), childStage+"="+stage)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
