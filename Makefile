@@ -46,6 +46,20 @@ test: deps-test build examples ## every test, also those that need root, in name
 	.ci/patient $(GO) test -count=1 -p 1 -timeout 5m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
 	.ci/patient $(GO) test -count=1 -timeout 25m $(ROOTEXEC) -- ./cmd/internal/e2e
 	cd examples/netstack && ../../.ci/patient $(GO) test -trimpath -count=1 -timeout 5m -- ./...
+	$(MAKE) --no-print-directory fuzz
+
+# Counted, not timed: a target that is told to stop by the clock may say that it failed.
+FUZZTIME ?= 50000x
+FUZZED   := FuzzControl FuzzDescriptors FuzzHeads
+
+.PHONY: fuzz
+fuzz: ## fuzz what a hostile memif client may say and write, three ways, FUZZTIME executions each (a minute in all)
+	for f in $(FUZZED); do .ci/patient $(GO) test -count=1 -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -- ./queues/memif; done
+
+.PHONY: test-long
+test-long: ## what needs minutes: the same fuzzing for an hour, and the shared memory under the race detector 20 times
+	$(MAKE) --no-print-directory fuzz FUZZTIME=20m
+	CGO_ENABLED=1 $(GO) test -race -count=20 -timeout 60m ./queues/memif/...
 
 .PHONY: check
 check: deps-check ## formatting, vet, the race detector without root, and whether the eBPF objects are those of their source
