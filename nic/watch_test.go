@@ -49,7 +49,7 @@ func (w *watching) stop() {
 // next waits for the next event of a kind and skips others.
 func (w *watching) next(kind EventKind) Event {
 	w.t.Helper()
-	timeout := time.After(15 * time.Second)
+	timeout := time.After(30 * time.Second)
 	for {
 		select {
 		case e, ok := <-w.events:
@@ -63,7 +63,7 @@ func (w *watching) next(kind EventKind) Event {
 				w.t.Fatalf("failed, waiting for %v: %v", kind, e.Err)
 			}
 		case <-timeout:
-			w.t.Fatalf("waited 15 s in vain for %v", kind)
+			w.t.Fatalf("waited 30 s in vain for %v", kind)
 		}
 	}
 }
@@ -218,7 +218,7 @@ type view struct {
 // until takes events in until done says so.
 func (v *view) until(t *testing.T, events <-chan Event, done func() bool) {
 	t.Helper()
-	timeout := time.After(15 * time.Second)
+	timeout := time.After(30 * time.Second)
 	for !done() {
 		select {
 		case e, ok := <-events:
@@ -227,7 +227,7 @@ func (v *view) until(t *testing.T, events <-chan Event, done func() bool) {
 			}
 			v.take(e)
 		case <-timeout:
-			t.Fatalf("waited 15 s in vain: resynced %v, MTU %d, %d addresses", v.resynced, v.mtu, len(v.addrs))
+			t.Fatalf("waited 30 s in vain: resynced %v, MTU %d, %d addresses", v.resynced, v.mtu, len(v.addrs))
 		}
 	}
 }
