@@ -42,10 +42,7 @@ func TestConformanceChained(t *testing.T) {
 
 func openConforming(t testing.TB, layout shm.Layout, cfg queuetest.Config) (queues.Queue, queuetest.Peer) {
 	t.Helper()
-	s, err := NewServer()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newPatientServer(t)
 	q, err := s.Open(Config{
 		Directory: filepath.Join(t.TempDir(), "port"), UID: -1, GID: -1,
 		Rings: cfg.Lanes, RingSize: 1 << layout.Log2, MaxFrame: cfg.MTU + 14,
