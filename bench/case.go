@@ -6,6 +6,7 @@ import "fmt"
 const (
 	wireIn  = "wire-in"
 	wireOut = "wire-out"
+	local   = "local"   // container to container
 	ring    = "ring"    // memif, no NIC at all
 	latency = "latency" // wire to container to wire
 )

@@ -44,6 +44,8 @@ func committedCases() (list []testCase) {
 	add(testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge"},
 		[]string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100, 1000)
 
+	add(testCase{Direction: local, Size: "64B", Limit: "memif"}, []string{"memif"}, 2, 16, 1000)
+
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
 		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)

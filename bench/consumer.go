@@ -23,6 +23,7 @@ const (
 	modeRead = "read" // reads every byte of what comes, and counts
 	modeSend = "send" // sends to the wire, as much as goes
 	modeEcho = "echo" // sends back what comes
+	modePass = "pass" // each container sends to the next, and all read
 )
 
 // orders is what the consumer process is told when it starts.

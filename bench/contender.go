@@ -90,6 +90,8 @@ func (s *stage) orders(c *testCase) orders {
 	switch c.Direction {
 	case wireOut: // no generator runs
 		o.Mode, o.CPU = modeSend, generatorCPU
+	case local: // the same: the worker has a processor of its own
+		o.Mode, o.CPU = modePass, generatorCPU
 	case latency:
 		o.Mode = modeEcho
 	}

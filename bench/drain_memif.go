@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/xdpdemux/xdpdemux/queues/memif/client"
@@ -17,7 +19,8 @@ type memifSink struct {
 	page  *page
 	bufs  [][]byte
 	mode  string
-	out   [][][]byte // in modeSend, what each container sends
+	out   [][][]byte // in modeSend and modePass, what each container sends
+	want  [][]byte   // in modePass, what each container gets
 
 	// Where it blocks, each ring has a goroutine, and these belong to sweep.
 	ended chan struct{} // closed by wake
@@ -42,8 +45,11 @@ func openMemif(o orders, p *page) (s *memifSink, err error) {
 	}
 	s.ended = make(chan struct{})
 	s.mode = o.Mode
-	if s.mode == modeSend {
+	switch s.mode {
+	case modeSend:
 		s.out = outwardFrames(o.Traffic)
+	case modePass:
+		s.out, s.want = passedFrames(o.Traffic)
 	}
 	return s, nil
 }
@@ -53,6 +59,10 @@ func (s *memifSink) sweep(block bool) error {
 	switch {
 	case s.mode == modeSend:
 		return s.send()
+	case s.mode == modePass:
+		if err := s.send(); err != nil {
+			return err
+		}
 	case block:
 		return s.attend()
 	}
@@ -80,6 +90,17 @@ func outwardFrames(t traffic) [][][]byte {
 		}
 	}
 	return out
+}
+
+// passedFrames are a batch for each container to send to the next one, and what
+// that one is to get.
+func passedFrames(t traffic) (out [][][]byte, want [][]byte) {
+	out, want = make([][][]byte, t.Containers), make([][]byte, t.Containers)
+	for i := range out {
+		f, to := t.between(i, t.Sizes[0])
+		out[i], want[to] = slices.Repeat([][]byte{f}, sendBatch), f
+	}
+	return out, want
 }
 
 // sendBatch is how many frames a container sends before the next one does.
@@ -113,7 +134,7 @@ func (s *memifSink) take(i int, frames [][]byte) error {
 func (s *memifSink) judge(i int, frames [][]byte) {
 	good := uint64(0)
 	for _, f := range frames {
-		if s.check.frame(i, f) {
+		if s.want != nil && bytes.Equal(f, s.want[i]) || s.want == nil && s.check.frame(i, f) {
 			good++
 		}
 	}

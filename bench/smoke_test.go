@@ -85,19 +85,34 @@ func TestFramesReachTheWireIntact(t *testing.T) {
 	for _, name := range []string{nameBare, "memif", "tap", "bridge", "macvlan", "routed"} {
 		t.Run(name, func(t *testing.T) {
 			s := started(t, &c, name)
-			for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-				a, err := s.arrived()
-				if err != nil || a.bad > 0 {
-					t.Fatalf("%d frames were not as they were sent (%v)", a.bad, err)
-				}
-				if a.frames >= 1000 {
-					return
-				}
-				if time.Now().After(end) {
-					t.Fatalf("%d frames reached the wire within 30 s, want 1,000", a.frames)
-				}
-			}
+			awaitIntact(t, s.arrived)
 		})
+	}
+}
+
+// TestFramesPassFromContainerToContainer waits for some that the next container
+// has read.
+func TestFramesPassFromContainerToContainer(t *testing.T) {
+	nictest.RequireRoot(t)
+	c := testCase{Direction: local, Size: "64B", Containers: 3}
+	s := started(t, &c, "memif")
+	awaitIntact(t, s.count)
+}
+
+// awaitIntact waits until a thousand frames have arrived.
+func awaitIntact(t *testing.T, count func() (arrivals, error)) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		a, err := count()
+		if err != nil || a.bad > 0 {
+			t.Fatalf("%d frames were not as they were sent (%v)", a.bad, err)
+		}
+		if a.frames >= 1000 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d frames arrived within 30 s, want 1,000", a.frames)
+		}
 	}
 }
 

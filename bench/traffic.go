@@ -99,6 +99,18 @@ func (t traffic) outward(i, size int) []byte {
 	return f
 }
 
+// between is the frame that container i sends to the next one, and its number.
+func (t traffic) between(i, size int) (frame []byte, to int) {
+	to = (i + 1) % t.Containers
+	t.Src = t.mac(i)
+	f := t.frame(to, size)
+	src := t.address(i).As4()
+	copy(f[ethLen+12:], src[:])
+	clear(f[ipSumAt : ipSumAt+2])
+	binary.BigEndian.PutUint16(f[ipSumAt:], checksum(f[ethLen:udpAt]))
+	return f, to
+}
+
 // reflect turns a frame round: what went there comes back. No checksum changes
 // with the order of what it sums up.
 func reflect(f []byte) {

@@ -56,6 +56,26 @@ func inspect(t *testing.T, tr traffic, i, size int) {
 	}
 }
 
+// TestFramesBetweenContainersAreWhole: each has a good checksum, and comes from
+// one container to the next.
+func TestFramesBetweenContainersAreWhole(t *testing.T) {
+	tr := testTraffic()
+	tr.Containers = 3
+	out, want := passedFrames(tr)
+	for i := range tr.Containers {
+		to := (i + 1) % tr.Containers
+		f := out[i][0]
+		if &f[0] != &want[to][0] {
+			t.Errorf("container %d does not get what %d sends", to, i)
+		}
+		src, _ := netip.AddrFromSlice(f[ethLen+12 : ipDstAt])
+		dst, _ := netip.AddrFromSlice(f[ipDstAt:udpAt])
+		if src != tr.address(i) || dst != tr.address(to) || checksum(f[ethLen:udpAt]) != 0 {
+			t.Errorf("container %d sends from %v to %v, checksum left over %#x", i, src, dst, checksum(f[ethLen:udpAt]))
+		}
+	}
+}
+
 func TestAddressesAreDistinct(t *testing.T) {
 	for _, random := range []bool{false, true} {
 		tr := testTraffic()
