@@ -46,7 +46,7 @@ func listen(runDir, nic string) (_ *socket, err error) {
 		return nil, attached(nic, held.Holder)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
+		return nil, unusable(err)
 	}
 	defer func() {
 		if err != nil {
@@ -203,4 +203,13 @@ type peerKey struct{}
 func peerFrom(ctx context.Context) peer {
 	p, _ := ctx.Value(peerKey{}).(peer)
 	return p
+}
+
+// unusable is for a directory that cannot be made or locked. What the user lacks, if it is
+// a privilege, the command line says.
+func unusable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	return api.Errorf(api.CodeFailed, "run directory: %w", err).WithHint("choose another with --run-dir")
 }

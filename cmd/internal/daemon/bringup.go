@@ -10,6 +10,7 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/identity"
 	"github.com/xdpdemux/xdpdemux/demux"
 	"github.com/xdpdemux/xdpdemux/nic"
+	"github.com/xdpdemux/xdpdemux/queues/netns"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
@@ -70,7 +71,11 @@ func (d *Daemon) openQueue(p *port) error {
 // portError names the port, keeps the error for errors.Is and gives it the
 // code that the command line needs.
 func (d *Daemon) portError(p *port, err error) error {
-	return api.Errorf(d.code(p, err), "port %s: %w", p.spec.Name, err)
+	e := api.Errorf(d.code(p, err), "port %s: %w", p.spec.Name, err)
+	if errors.Is(err, netns.ErrNotFound) || errors.Is(err, netns.ErrNotNetNS) {
+		return e.WithHint("give a name that 'ip netns' lists, the PID of a process in it, or a path to it")
+	}
+	return e
 }
 
 func (d *Daemon) code(p *port, err error) api.Code {

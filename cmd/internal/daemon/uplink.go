@@ -117,12 +117,17 @@ func (d *Daemon) attachProgram(u *uplink) error {
 	return nil
 }
 
+// attachError says what to do about the program not being attached.
 func (d *Daemon) attachError(err error) error {
 	var foreign *xdp.ForeignProgramError
 	if errors.As(err, &foreign) {
 		return api.Errorf(api.CodeConflict, "%s: %w", d.cfg.NIC, err)
 	}
-	return fmt.Errorf("attaching to %s: %w", d.cfg.NIC, err)
+	err = fmt.Errorf("attaching to %s: %w", d.cfg.NIC, err)
+	if d.cfg.Mode == config.ModeNative && !errors.Is(err, unix.EPERM) {
+		return api.Errorf(api.CodeUnsupported, "%w", err).WithHint("attach with --mode auto or generic")
+	}
+	return err
 }
 
 // prepareMore switches off as well what harms and is on, such as what harms in

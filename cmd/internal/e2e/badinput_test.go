@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,12 +60,24 @@ func (m *machine) refusedAs(cmd *exec.Cmd, r refusal) {
 	if strings.Count(line, "\n") != 1 || !strings.HasPrefix(line, "xdpdemux: ") || !strings.HasSuffix(line, "\n") || stdout.Len() > 0 {
 		m.t.Errorf("it printed %q and %q, want one line", stdout.String(), line)
 	}
+	if !advises(line) {
+		m.t.Errorf("it does not say what to do: %q", line)
+	}
 	for _, word := range r.say {
 		if !strings.Contains(line, word) {
 			m.t.Errorf("no %q in %q", word, line)
 		}
 	}
 	m.t.Logf("%s", strings.TrimSpace(line))
+}
+
+// advises says that a line ends with what to do: behind a semicolon, or as an
+// imperative behind the colon.
+func advises(line string) bool {
+	if strings.Contains(line, "; ") {
+		return true
+	}
+	return regexp.MustCompile(`: (choose|detach|take|attach|raise|delete) `).MatchString(line)
 }
 
 // TestAttachIsRefused: each reason for which there is no attach is said in one

@@ -11,6 +11,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -68,7 +69,7 @@ func Open(dir, nic string) (_ *Store, err error) {
 // held says what to do about a lock that another daemon has.
 func held(nic string, err error) error {
 	if _, ok := errors.AsType[*lockfile.HeldError](err); !ok {
-		return fmt.Errorf("state directory of NIC %s: %w", nic, err)
+		return unusable(nic, err)
 	}
 	return api.Errorf(api.CodeConflict, "state of NIC %s: %w", nic, err).
 		WithHint("detach the daemon that has it, or choose another --state-dir")
@@ -171,4 +172,13 @@ func (s *Store) closeFile() error {
 		return nil
 	}
 	return s.file.Close()
+}
+
+// unusable is for a directory that cannot be made or locked. What the user
+// lacks, if it is a privilege, the command line says.
+func unusable(nic string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("state directory of NIC %s: %w", nic, err)
+	}
+	return api.Errorf(api.CodeFailed, "state directory of NIC %s: %w", nic, err).WithHint("choose another with --state-dir")
 }
