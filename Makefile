@@ -43,8 +43,8 @@ test: export XDPDEMUX_TEST_BINARY := $(CURDIR)/bin/xdpdemux
 test: export XDPDEMUX_TEST_ECHO := $(CURDIR)/bin/echo
 test: export XDPDEMUX_TEST_NETSTACK := $(CURDIR)/bin/netstack
 test: deps-test build examples ## every test, also those that need root, in namespaces of their own
-	.ci/patient $(GO) test -count=1 -p 1 -timeout 5m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
-	.ci/patient $(GO) test -count=1 -timeout 25m $(ROOTEXEC) -- ./cmd/internal/e2e
+	.ci/patient $(GO) test -count=1 -p 1 -timeout 8m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
+	.ci/patient $(GO) test -count=1 -timeout 20m $(ROOTEXEC) -- ./cmd/internal/e2e
 	cd examples/netstack && ../../.ci/patient $(GO) test -trimpath -count=1 -timeout 5m -- ./...
 	$(MAKE) --no-print-directory fuzz
 
@@ -72,7 +72,7 @@ check: deps-check ## formatting, vet, the race detector without root, and whethe
 	cd examples/netstack && $(GO) vet ./... && $(GO) mod tidy -diff
 	$(MAKE) --no-print-directory check-bpf
 	.ci/patient_test
-	CGO_ENABLED=1 .ci/patient $(GO) test -race -count=1 -timeout 5m -- $(RACED)
+	CGO_ENABLED=1 .ci/patient $(GO) test -race -count=1 -timeout 10m -- $(RACED)
 
 # Where several threads share memory by rules of their own.
 RACED := ./demux/... ./queues/inproc ./queues/memif/... ./cmd/internal/control ./cmd/internal/state ./cmd/internal/neighbour ./cmd/internal/epoll

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/config"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/neighbour"
