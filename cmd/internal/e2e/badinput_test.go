@@ -77,7 +77,7 @@ func advises(line string) bool {
 	if strings.Contains(line, "; ") {
 		return true
 	}
-	return regexp.MustCompile(`: (choose|detach|take|attach|raise|delete) `).MatchString(line)
+	return regexp.MustCompile(`: (choose|detach|take|attach|raise|delete|run) `).MatchString(line)
 }
 
 // TestAttachIsRefused: each reason for which there is no attach is said in one
