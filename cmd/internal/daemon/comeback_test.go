@@ -183,7 +183,7 @@ func TestReturnsAsMember(t *testing.T) {
 	nictest.Require(t, "ping")
 	rig := stepsRig(t)
 	if out, err := rig.Host.Try("ip", "link", "add", "br0", "type", "bridge"); err != nil {
-		t.Skipf("needs a kernel with bridges (CONFIG_BRIDGE): %s", out)
+		nictest.Missing(t, "a kernel with bridges (CONFIG_BRIDGE): "+out)
 	}
 	pup := newPuppets(t, rig).start()
 	pup.must(order{Do: "attach"})
