@@ -50,6 +50,7 @@ func (d *Daemon) takeSteps() error {
 			return err
 		}
 	}
+	d.see()
 	return nil
 }
 

@@ -236,6 +236,18 @@ func TestCountersSurviveTheNIC(t *testing.T) {
 	pup.must(order{Do: "detach"})
 }
 
+// TestStatusIsRememberedFromTheStart: there is something to show from the moment of
+// attach on, however busy the daemon is.
+func TestStatusIsRememberedFromTheStart(t *testing.T) {
+	rig := nictest.New(t, nictest.Config{})
+	pup := newPuppets(t, rig).start()
+	pup.must(order{Do: "attach"})
+	if s := pup.must(order{Do: "status while busy"}).Status; s.NIC != rig.NIC || len(s.Warnings) == 0 {
+		t.Errorf("%+v", s)
+	}
+	pup.must(order{Do: "detach"})
+}
+
 // TestHungWorkerDoesNotHoldUpDetach: the NIC's queues are given back and the fault
 // is reported; what cannot be undone under a worker is left to a later clean-up.
 func TestHungWorkerDoesNotHoldUpDetach(t *testing.T) {

@@ -140,8 +140,12 @@ func (s *strand) do(a *answer) (err error) {
 	case "ports":
 		a.Ports, err = s.d.Ports(ctx)
 	case "status":
-		a.Status, err = s.d.Status(ctx)
+		a.Status, err = s.status()
 		a.Notices = s.heard.all()
+	case "status while busy":
+		s.d.mu.Lock()
+		a.Status, err = s.d.Status(ctx)
+		s.d.mu.Unlock()
 	case "stats":
 		a.Stats, err = s.d.Stats(ctx, nil)
 	case "busy poll":
@@ -152,6 +156,15 @@ func (s *strand) do(a *answer) (err error) {
 		err = s.hang()
 	}
 	return err
+}
+
+// status is what is so now, however long another request keeps the lock.
+func (s *strand) status() (api.Status, error) {
+	if err := s.d.enter(); err != nil {
+		return api.Status{}, err
+	}
+	defer s.d.mu.Unlock()
+	return s.d.see(), nil
 }
 
 // rescue does what the watchdog does where a worker hangs.
