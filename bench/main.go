@@ -161,7 +161,7 @@ func (o *options) check(rest []string) error {
 }
 
 func (o *options) settings() settings {
-	return settings{Repeats: o.repeats, WindowMs: float64(o.window) / float64(time.Millisecond), Quick: o.quick}
+	return settings{Repeats: o.repeats, WindowMs: float64(o.window) / float64(time.Millisecond), Quick: o.quick, Run: o.run}
 }
 
 func (o *options) cases() []testCase {

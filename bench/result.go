@@ -23,6 +23,8 @@ type settings struct {
 	Repeats  int     `json:"repeats"`
 	WindowMs float64 `json:"window_ms"`
 	Quick    bool    `json:"quick"`
+	// Run is the pattern of -run: it decides what the chunks are.
+	Run string `json:"run,omitempty"`
 }
 
 // chunk is a part of the list that was run in one go. Its anchors are the same

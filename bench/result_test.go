@@ -151,7 +151,8 @@ func TestResultsAreKeptAndContinued(t *testing.T) {
 	if err := again.continues(h, s); err != nil {
 		t.Error(err)
 	}
-	if again.continues(host{CPU: "z"}, s) == nil || again.continues(h, settings{Repeats: 9}) == nil {
+	if again.continues(host{CPU: "z"}, s) == nil || again.continues(h, settings{Repeats: 9}) == nil ||
+		again.continues(h, settings{Repeats: s.Repeats, WindowMs: s.WindowMs, Run: "x"}) == nil {
 		t.Error("another machine or other settings go on with these results")
 	}
 	for _, c := range []struct {
