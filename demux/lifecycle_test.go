@@ -125,6 +125,32 @@ func TestDetachWaits(t *testing.T) {
 	r.stop()
 }
 
+// TestUpdateWaits replaces a lane while a worker delivers to it: Update returns
+// when the worker has let go of the old one, and not before.
+func TestUpdateWaits(t *testing.T) {
+	r := newRig(t, Config{Workers: 1})
+	r.setHost("10.0.0.1")
+	in, out := make(chan struct{}, 1), make(chan struct{})
+	p := r.portWith(PortConfig{Name: "p"}, demuxtest.LaneConfig{Take: func(*frame.Frame) { in <- struct{}{}; <-out }}, "10.0.0.10")
+	r.run()
+	r.links[0].Arrive(udp(peerMAC, nicMAC, far4, a4, 1))
+	<-in
+	next := r.newPort(PortConfig{Name: "p", Addrs: p.cfg.Addrs}, demuxtest.LaneConfig{})
+	done := make(chan error)
+	go func() { done <- r.sw.Update(p.id, next.cfg) }()
+	select {
+	case <-done:
+		t.Error("Update returned while the lane was in use")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(out)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	p.close()
+	r.stop()
+}
+
 // TestDetachUnderLoad detaches a port while the worker never sleeps.
 func TestDetachUnderLoad(t *testing.T) {
 	r := newRig(t, Config{Workers: 1})

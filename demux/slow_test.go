@@ -125,6 +125,29 @@ func TestOneOutlier(t *testing.T) {
 	}
 }
 
+// TestStolenTime is a port whose every call takes long by the clock on the wall,
+// since the worker loses its processor to others, and little of the thread's own
+// time: it is not to blame. When its own time is dear as well, it is.
+func TestStolenTime(t *testing.T) {
+	s := newSlowRig(t)
+	var own hands
+	s.sw.threadTime = own.now
+	s.cost.Store(1_000_000)
+	for range 100 {
+		s.arrive(8)
+	}
+	if s.lanes() != 0 {
+		t.Fatal("the port is on a slow lane for what others took")
+	}
+	s.sw.threadTime = s.clock.now
+	for i := 0; s.lanes() == 0; i++ {
+		if s.arrive(1); i == 100 {
+			t.Fatal("a port that takes a millisecond a frame of its own is on no slow lane")
+		}
+	}
+	s.delivered()
+}
+
 // TestSlowIdle is a slow port that nobody talks to for a while: its thread is
 // given up.
 func TestSlowIdle(t *testing.T) {

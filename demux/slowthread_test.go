@@ -142,8 +142,14 @@ func TestSlowWakes(t *testing.T) {
 	// Whatever woke it before is one wake-up together with this one.
 	r.waits[0].Wake()
 	r.waits[0].Wait(w.ready[:], -1)
+	woken := make(chan struct{})
+	go func() { r.waits[0].Wait(w.ready[:], -1); close(woken) }()
 	close(hold)
-	r.waits[0].Wait(w.ready[:], 30*time.Second)
+	select {
+	case <-woken:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the worker sleeps on")
+	}
 	r.settle()
 	if s := r.sw.Stats().Wire; s.Delivered != 1 || s.InFlight != 0 {
 		t.Errorf("%+v", s)
