@@ -148,6 +148,24 @@ func TestStolenTime(t *testing.T) {
 	s.delivered()
 }
 
+// TestSlowForAWhile is a port on a slow lane that is cheap at once: it stays there
+// for slowHold all the same, so that it does not go back and forth.
+func TestSlowForAWhile(t *testing.T) {
+	s := newSlowRig(t)
+	s.cost.Store(1_000)
+	s.makeSlow(s.slow)
+	for range 3 {
+		s.arrive(slowBatch)
+		s.delivered()
+		s.clock.Add(slowHold / 4)
+	}
+	s.settle()
+	if st, _ := s.sw.PortStats(s.slow.id); !st.Slow {
+		t.Error("the port came back at once")
+	}
+	s.until("the port comes back", func() bool { s.clock.Add(slowHold); s.settle(); return s.lanes() == 0 })
+}
+
 // TestSlowIdle is a slow port that nobody talks to for a while: its thread is
 // given up.
 func TestSlowIdle(t *testing.T) {
