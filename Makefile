@@ -43,7 +43,7 @@ test: export XDPDEMUX_TEST_BINARY := $(CURDIR)/bin/xdpdemux
 test: export XDPDEMUX_TEST_ECHO := $(CURDIR)/bin/echo
 test: export XDPDEMUX_TEST_NETSTACK := $(CURDIR)/bin/netstack
 test: deps-test build examples ## every test, also those that need root, in namespaces of their own
-	.ci/patient $(GO) test -count=1 -p 1 -timeout 8m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
+	.ci/patient $(GO) test -count=1 -p 1 -timeout 10m $(ROOTEXEC) -- $$($(GO) list ./... | grep -v /internal/e2e$$)
 	.ci/patient $(GO) test -count=1 -timeout 20m $(ROOTEXEC) -- ./cmd/internal/e2e
 	cd examples/netstack && ../../.ci/patient $(GO) test -trimpath -count=1 -timeout 5m -- ./...
 	$(MAKE) --no-print-directory fuzz
