@@ -5,7 +5,7 @@
 //
 //	go run ./bench -list
 //	go run ./bench -quick
-//	go run ./bench -run 'wire-in/64B/(1|100|1000)'
+//	go run ./bench -run 'wire-in/64B/(1|100|1000)' -contenders 'inproc|memif'
 //	go run ./bench -resume FILE [-chunk next]
 //	go run ./bench report FILE
 //
@@ -80,6 +80,7 @@ func asHelper(args []string) (helper func() int, ok bool) {
 type options struct {
 	quick, list bool
 	run         string
+	contenders  string
 	repeats     int
 	window      time.Duration
 	output      string
@@ -127,6 +128,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.BoolVar(&o.quick, "quick", false, "the short list, with short windows: under a minute")
 	f.BoolVar(&o.list, "list", false, "print the cases and end")
 	f.StringVar(&o.run, "run", "", "only the cases whose whole name matches this `regexp`")
+	f.StringVar(&o.contenders, "contenders", "", "only those whose whole name matches this `regexp`, and the limits")
 	f.IntVar(&o.repeats, "repeats", 5, "how often each contender is measured in each case")
 	f.DurationVar(&o.window, "window", 0, "how long each time (default 1s, or 200ms with -quick)")
 	f.StringVar(&o.output, "o", "text", "`form` of the output: text or json")
@@ -161,7 +163,7 @@ func (o *options) check(rest []string) error {
 }
 
 func (o *options) settings() settings {
-	return settings{Repeats: o.repeats, WindowMs: float64(o.window) / float64(time.Millisecond), Quick: o.quick, Run: o.run}
+	return settings{Repeats: o.repeats, WindowMs: float64(o.window) / float64(time.Millisecond), Quick: o.quick, Run: o.run, Contenders: o.contenders}
 }
 
 func (o *options) cases() []testCase {
@@ -171,8 +173,17 @@ func (o *options) cases() []testCase {
 	return committedCases()
 }
 
-func listCases(o options, w io.Writer) error {
+// selected are the cases of this run.
+func (o *options) selected() ([]testCase, error) {
 	list, err := selectCases(o.cases(), o.run)
+	if err != nil {
+		return nil, err
+	}
+	return selectContenders(list, o.contenders)
+}
+
+func listCases(o options, w io.Writer) error {
+	list, err := o.selected()
 	if err != nil {
 		return err
 	}
@@ -192,7 +203,7 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if err := able(); err != nil {
 		return err
 	}
-	list, err := selectCases(o.cases(), o.run)
+	list, err := o.selected()
 	if err != nil {
 		return err
 	}

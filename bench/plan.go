@@ -63,3 +63,23 @@ func selectCases(list []testCase, pattern string) ([]testCase, error) {
 	}
 	return chosen, nil
 }
+
+// selectContenders leaves in each case those whose whole name matches the
+// pattern, and the limit; none leaves all. What is taken off the processors'
+// time, the rate of a program that drops, stays as well.
+func selectContenders(list []testCase, pattern string) ([]testCase, error) {
+	if pattern == "" {
+		return list, nil
+	}
+	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	if err != nil {
+		return nil, fmt.Errorf("-contenders: %w", err)
+	}
+	for i := range list {
+		c := &list[i]
+		c.Contenders = slices.DeleteFunc(slices.Clone(c.Contenders), func(name string) bool {
+			return name != c.Limit && name != nameDrop && !re.MatchString(name)
+		})
+	}
+	return list, nil
+}

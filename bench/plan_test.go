@@ -110,3 +110,14 @@ func TestNamesTellCasesApart(t *testing.T) {
 		t.Errorf("%d cases have %d names: %v", len(variants), len(names), names)
 	}
 }
+
+func TestSelectContendersKeepsTheLimits(t *testing.T) {
+	list := []testCase{{Limit: nameBare, Contenders: []string{nameDrop, nameBare, "memif", "memifs", "tap"}}}
+	chosen, err := selectContenders(list, "memif")
+	if want := []string{nameDrop, nameBare, "memif"}; err != nil || !slices.Equal(chosen[0].Contenders, want) {
+		t.Errorf("chose %v (%v), want %v", chosen[0].Contenders, err, want)
+	}
+	if _, err := selectContenders(list, "("); err == nil {
+		t.Error("a broken pattern is accepted")
+	}
+}

@@ -23,8 +23,9 @@ type settings struct {
 	Repeats  int     `json:"repeats"`
 	WindowMs float64 `json:"window_ms"`
 	Quick    bool    `json:"quick"`
-	// Run is the pattern of -run: it decides what the chunks are.
-	Run string `json:"run,omitempty"`
+	// Run and Contenders are the patterns: they decide what the chunks are.
+	Run        string `json:"run,omitempty"`
+	Contenders string `json:"contenders,omitempty"`
 }
 
 // chunk is a part of the list that was run in one go. Its anchors are the same
