@@ -10,7 +10,7 @@ const (
 	slowCredit   = 2_000_000 // ns: a fifth of 10 ms
 	slowFrame    = 20_000    // ns: a TAP without a firewall costs 3 µs
 	slowByte     = 2         // ns for each byte besides: copying a super-frame and serving its segments takes 1
-	slowStrikes  = 4         // dear calls in a row
+	slowStrikes  = 32        // dear calls, less two for each cheap one
 	chunkTime    = 200_000   // ns: about how long one call may take
 	chunkUnknown = 8         // frames in one call while the cost is not known
 )
@@ -44,7 +44,8 @@ func (m *meter) charge(now, own int64, n int, bytes uint64) bool {
 	m.spent = max(0, m.spent-(now-own-m.last)/slowShare) + own
 	m.last = now
 	if each <= slowFrame+slowByte*int64(bytes)/int64(n) {
-		m.strikes, m.suspect = 0, false
+		m.strikes -= min(m.strikes, 2)
+		m.suspect = m.strikes > 0
 		return false
 	}
 	if !m.suspect {
