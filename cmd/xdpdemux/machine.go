@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/cli"
@@ -15,11 +17,13 @@ import (
 func machine() cli.Machine {
 	return cli.Machine{
 		Attach: func(ctx context.Context, cfg config.Attach, tell api.Announcer) error {
+			outliveReaders()
 			return daemon.Attach(ctx, cfg, cli.Build().Version, tell)
 		},
 		Plan:    func(_ context.Context, cfg config.Attach) (api.Plan, error) { return daemon.Plan(cfg) },
 		CleanUp: func(_ context.Context, cfg config.Attach) (api.CleanUp, error) { return daemon.CleanUp(cfg) },
 		Demo: func(ctx context.Context, d cli.Demo) error {
+			outliveReaders()
 			program, err := os.Executable()
 			if err != nil {
 				return err
@@ -28,3 +32,8 @@ func machine() cli.Machine {
 		},
 	}
 }
+
+// outliveReaders has a write to a pipe that nobody reads any more fail, in place
+// of ending the program on the spot: what it prints is worth less than what it
+// would leave behind. A handler does that, for children do not inherit it.
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -28,7 +30,9 @@ func (d *demo) show(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := d.tick(round, &last, &now); err != nil {
+		if err := d.tick(round, &last, &now); unwatched(err) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		last = now
@@ -50,6 +54,12 @@ func (d *demo) tick(round int, last, now *api.Stats) error {
 	return err
 }
 
+// unwatched says that a write failed because nobody is there to read: the
+// terminal was closed, or the program behind the pipe has ended.
+func unwatched(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EPIPE)
+}
+
 func tableLines(r *api.Rates) int { return len(r.Ports) + 3 }
 
 // table is one picture of the rates.
@@ -66,7 +76,9 @@ func table(r *api.Rates) string {
 	return out.String()
 }
 
-// indented puts two spaces before each line that goes through it.
+// indented puts two spaces before each line that goes through it. It takes
+// everything, whether anybody reads it or not: the program that writes must not
+// end because of that.
 type indented struct {
 	out  io.Writer
 	open bool // within a line
@@ -74,17 +86,13 @@ type indented struct {
 
 func indent(out io.Writer) io.Writer { return &indented{out: out} }
 
-// Write passes p on.
+// Write passes p on. It never fails.
 func (w *indented) Write(p []byte) (int, error) {
 	for line := range bytes.Lines(p) {
 		if !w.open {
-			if _, err := io.WriteString(w.out, "  "); err != nil {
-				return 0, err
-			}
+			_, _ = io.WriteString(w.out, "  ")
 		}
-		if _, err := w.out.Write(line); err != nil {
-			return 0, err
-		}
+		_, _ = w.out.Write(line)
 		w.open = line[len(line)-1] != '\n'
 	}
 	return len(p), nil
