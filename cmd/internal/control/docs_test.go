@@ -45,8 +45,8 @@ func TestDocsCurl(t *testing.T) {
 	schema, err := apitest.ReadSchema("../../../docs/api.schema.json")
 	must(t, err)
 	fake, dir := service(), t.TempDir()
-	start(t, quiet(dir), fake)
 	fake.Counters = wholeStats()
+	start(t, quiet(dir), fake)
 	var did []string
 	for _, path := range []string{"../../../docs/CLI.md", "../../../README.md"} {
 		data, err := os.ReadFile(path)
