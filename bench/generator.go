@@ -28,6 +28,9 @@ const (
 	xdpDrop    = 1  // XDP_DROP
 	xdpPass    = 2  // XDP_PASS
 	burst      = 64 // frames that the kernel makes at once
+	// floodCall is how many frames one system call makes. Beginning and ending
+	// one costs some 20 ms: with 16,384 frames it makes 0.65 Mpps, with these 3.2.
+	floodCall  = 256 << 10
 	adjustTail = 65 // BPF_FUNC_xdp_adjust_tail
 )
 
@@ -203,7 +206,7 @@ func (g *generator) flood(ctx context.Context, mpps float64) error {
 			return g.paced(ctx, mpps)
 		}
 		for ctx.Err() == nil {
-			if err := g.send(16 << 10); err != nil {
+			if err := g.send(floodCall); err != nil {
 				return err
 			}
 		}
