@@ -16,8 +16,13 @@ func (w *worker) inbound(e *egress) int {
 	w.egress = e
 	w.group.reset()
 	f := w.rx[:n]
+	w.plain.lookAt(w.table, w.lanes, f)
 	for i := range f {
 		w.tally.bytes += uint64(len(f[i].Data))
+		if slot := w.plain.slot[i]; slot != 0 {
+			w.placePlain(i, &f[i], slot)
+			continue
+		}
 		v := w.judgeWire(&f[i])
 		if w.table.unfinished && v.act == actPort {
 			packet.MarkUnfinished(f[i].Data, &w.head, &f[i].Meta)

@@ -46,6 +46,7 @@ type worker struct {
 	missedBy Reason
 	tally    tally
 	head     packet.Header
+	plain    plain
 	group    grouper
 	rx       [batch]frame.Frame
 

@@ -41,6 +41,30 @@ func MarkUnfinished(data []byte, h *Header, m *frame.Meta) {
 	m.CsumStart, m.CsumOffset = h.L4, uint16(at)
 }
 
+// LooksUnfinished is a quick look at an untagged IPv4 packet without options, at
+// which somebody has looked already: false where MarkUnfinished would leave it as
+// it is.
+func LooksUnfinished(data []byte) bool {
+	const l4 = EthernetLen + ipv4Len
+	if len(data) < l4+udpLen {
+		return false
+	}
+	var length, field uint16
+	switch data[23] {
+	case ProtoUDP:
+		length, field = binary.BigEndian.Uint16(data[l4+4:]), binary.BigEndian.Uint16(data[l4+udpChecksum:])
+	case ProtoTCP:
+		if len(data) < l4+tcpLen {
+			return false
+		}
+		length, field = binary.BigEndian.Uint16(data[16:])-ipv4Len, binary.BigEndian.Uint16(data[l4+tcpChecksum:])
+	default:
+		return false
+	}
+	addrs := uint64(binary.BigEndian.Uint32(data[26:])) + uint64(binary.BigEndian.Uint32(data[30:]))
+	return field == Fold(addrs+uint64(data[23])+uint64(length))
+}
+
 // upper finds the upper protocol of an unfragmented IP packet at which ParseFast
 // has looked, and says whether there is one whose pseudo-header is known.
 func (h *Header) upper(data []byte) bool {
