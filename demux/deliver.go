@@ -31,9 +31,52 @@ func (w *worker) deliverGroups(f []frame.Frame) {
 		case p.count == 0:
 		case p.super:
 			w.deliverMixed(p.to, g.frames(p))
+		case p.to.kind != 0 && p.to.flags&laneSpecial == 0:
+			w.courier.add(w, p.to, g.frames(p))
 		default:
 			w.deliver(p.to, g.frames(p))
 		}
+	}
+	w.courier.send(w)
+}
+
+// courier gathers what is for lanes of one Courier's type.
+type courier struct {
+	kind uint8
+	n    int
+	to   [batch]*laneSlot
+	d    [batch]frame.Delivery
+	seen uint64 // keeps the compiler from leaving out a look ahead
+}
+
+// add gives the frames to whoever delivers them together with others. The
+// counters of their port will be needed behind the copies: they are looked at
+// now, while nothing waits for them.
+func (c *courier) add(w *worker, to *laneSlot, f []frame.Frame) {
+	if c.kind != to.kind {
+		c.send(w)
+		c.kind = to.kind
+	}
+	c.to[c.n] = to
+	c.d[c.n] = frame.Delivery{Lane: to.lane, Frames: f}
+	c.n++
+	c.seen += to.sheet.rxFrames.load()
+}
+
+// send delivers what has been gathered. Where a lane refused a frame for its
+// size, Deliver tries the others.
+func (c *courier) send(w *worker) {
+	n := c.n
+	if c.n = 0; n == 0 {
+		return
+	}
+	if n == 1 {
+		w.give(c.to[0], c.d[0].Frames)
+		return
+	}
+	c.to[0].lane.(Courier).DeliverAll(c.d[:n])
+	for i := range n {
+		w.give(c.to[i], w.took(c.to[i], c.d[i].Frames, c.d[i].Taken, c.d[i].Why))
 	}
 }
 
@@ -54,20 +97,26 @@ func (w *worker) deliver(to *laneSlot, f []frame.Frame) {
 func (w *worker) give(to *laneSlot, f []frame.Frame) {
 	for len(f) > 0 {
 		n, why := to.lane.Deliver(f)
-		if n > 0 {
-			w.delivered(to, f[:n])
-			f = f[n:]
-		}
-		if len(f) == 0 {
-			return
-		}
-		if why != frame.TooBig {
-			w.lost(to, refusal(why), len(f))
-			return
-		}
-		w.lost(to, TooBig, 1)
-		f = f[1:]
+		f = w.took(to, f, n, why)
 	}
+}
+
+// took counts what became of frames of which a lane has taken n, and returns
+// those that are still to be tried.
+func (w *worker) took(to *laneSlot, f []frame.Frame, n int, why frame.Refusal) []frame.Frame {
+	if n > 0 {
+		w.delivered(to, f[:n])
+		f = f[n:]
+	}
+	switch {
+	case len(f) == 0:
+		return nil
+	case why != frame.TooBig:
+		w.lost(to, refusal(why), len(f))
+		return nil
+	}
+	w.lost(to, TooBig, 1)
+	return f[1:]
 }
 
 // deliverRemote hands the frames to the worker that owns the port's lane.

@@ -46,6 +46,17 @@ type Lane interface {
 	Offloads() frame.Offload
 }
 
+// Courier is a Lane that delivers to many lanes of its own type at once better
+// than to one after the other: it can wait for the memory of all of them side by
+// side.
+type Courier interface {
+	Lane
+	// DeliverAll does what Deliver of each Lane in d, at most 64 and none twice,
+	// would do, and fills in what that would return. It is called where Deliver
+	// might be.
+	DeliverAll(d []frame.Delivery)
+}
+
 // Lossy is a Lane that tells, since it was made, how many frames of the container
 // it has consumed and not yielded: those larger than the buffer that they were to
 // be copied into, and those that contradicted themselves. They count as received

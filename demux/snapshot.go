@@ -1,6 +1,8 @@
 package demux
 
 import (
+	"reflect"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +33,7 @@ func (s *Switch) makeLanes(p, old *port) {
 			continue
 		}
 		l.ask(lane)
+		l.kind = s.kindOf(lane)
 		if p.Foreign {
 			l.flags |= laneForeign
 		}
@@ -55,6 +58,21 @@ func (l *laneSlot) ask(lane Lane) {
 	if l.offloads&super != 0 {
 		l.flags |= laneSuper
 	}
+}
+
+// kindOf is the number of a Courier's type, and 0 of any other lane and where
+// there are too many types. The caller holds ctl.
+func (s *Switch) kindOf(lane Lane) uint8 {
+	if _, ok := lane.(Courier); !ok {
+		return 0
+	}
+	t := reflect.TypeOf(lane)
+	i := slices.Index(s.kinds, t)
+	if i < 0 && len(s.kinds) < 255 {
+		i = len(s.kinds)
+		s.kinds = append(s.kinds, t)
+	}
+	return uint8(i + 1)
 }
 
 // laneOwner is the worker that serves the port for worker w, which has no

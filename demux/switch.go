@@ -2,6 +2,7 @@ package demux
 
 import (
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,9 +63,10 @@ type Switch struct {
 
 	ctl sync.Mutex // held by whoever changes the switch, also while it waits
 	// What only ctl guards.
-	hops map[hopKey]*nextHop
-	free []uint32 // slots given back, oldest first
-	mail []mailRow
+	hops  map[hopKey]*nextHop
+	kinds []reflect.Type // of the Couriers
+	free  []uint32       // slots given back, oldest first
+	mail  []mailRow
 
 	mu sync.Mutex // held briefly: whoever changes what follows holds both
 	// ports by slot; gens is the generation of each slot's latest port.

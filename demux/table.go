@@ -43,7 +43,8 @@ type laneSlot struct {
 	offloads frame.Offload
 	flags    uint8
 	owner    uint8 // the worker whose lane serves this one
-	_        [13]byte
+	kind     uint8 // of a Courier: its type; 0: none
+	_        [12]byte
 }
 
 // The bits of laneSlot.flags.

@@ -48,6 +48,7 @@ type worker struct {
 	head     packet.Header
 	plain    plain
 	group    grouper
+	courier  courier
 	rx       [batch]frame.Frame
 
 	// Warm: of what is not every frame's.
@@ -139,6 +140,7 @@ func (w *worker) ends() {
 	w.links, w.waiter, w.egress, w.base = nil, nil, nil, nil
 	clear(w.rx[:])
 	clear(w.group.sorted[:])
+	w.courier = courier{}
 }
 
 func (w *worker) stop() {

@@ -65,6 +65,15 @@ const (
 	Gone
 )
 
+// Delivery is what one lane of several is handed in one call, and what became of
+// it: Taken and Why are what Deliver of that lane would have returned.
+type Delivery struct {
+	Lane   any
+	Frames []Frame
+	Taken  int
+	Why    Refusal
+}
+
 // Offload is a set of what the other side of a queue can finish by itself.
 type Offload uint8
 

@@ -1,8 +1,6 @@
 package memif
 
 import (
-	"sync/atomic"
-
 	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/queues/memif/internal/shm"
 )
@@ -10,132 +8,125 @@ import (
 // maxPieces bounds the descriptors of one frame, in both directions.
 const maxPieces = 256
 
-// sender is the worker's half of a ring toward a client, for one connection.
-// Slots from next up to head hold buffers that the client lends.
-type sender struct {
-	client   *session
-	ring     shm.Ring
-	regions  shm.Regions
-	maxFrame int
-
-	next, head uint16 // next is ours alone, head our last look at the client's
-	pieces     [maxPieces]shm.Desc
-
-	fd      int         // of the doorbell: only the ringer writes there
-	pending atomic.Bool // the doorbell is to be rung
-}
-
-// deliver copies what fits and publishes it at once.
-func (s *sender) deliver(f []frame.Frame) (n int, why frame.Refusal) {
-	if s.client.broken() {
-		return 0, frame.Gone
-	}
-	before := s.next
+// fill copies what fits, in order, and publishes it.
+func (o *outlet) fill(f []frame.Frame) (n int, why frame.Refusal) {
+	before, ring := o.next, o.ring
 	for n < len(f) {
-		if why = s.put(&f[n]); why != frame.Accepted {
+		b := f[n].Data
+		if o.next != o.head && len(b) <= int(o.limit) && f[n].GSO == frame.GSONone {
+			d := ring.Desc(o.next)
+			if end := uint64(d.Offset) + uint64(d.Length); d.Region == o.region && end <= uint64(len(o.window)) && len(b) <= int(d.Length) {
+				copy(o.window[d.Offset:end], b)
+				ring.SetDesc(o.next, shm.Desc{Region: d.Region, Length: uint32(len(b)), Offset: d.Offset})
+				o.next++
+				n++
+				continue
+			}
+		}
+		if why = o.put(&f[n]); why != frame.Accepted {
 			break
 		}
 		n++
 	}
-	if s.next != before {
-		s.ring.SetTail(s.next)
-		if !s.ring.Masked() {
-			s.pending.Store(true)
-			s.client.ring()
-		}
+	if o.next != before {
+		o.ring.PublishTail(o.next)
 	}
 	return n, why
 }
 
+// announce rings the doorbell for what was published before the last barrier, if
+// the client wants to be told.
+func (o *outlet) announce() {
+	if !o.ring.Masked() {
+		o.s.pending.Store(true)
+		o.s.client.ring()
+	}
+}
+
 // put copies one frame into the next buffers.
-func (s *sender) put(f *frame.Frame) frame.Refusal {
+func (o *outlet) put(f *frame.Frame) frame.Refusal {
 	size := len(f.Data)
-	if size > s.maxFrame || f.GSO != frame.GSONone {
+	if size > int(o.limit) || f.GSO != frame.GSONone {
 		return frame.TooBig
 	}
-	if s.next == s.head {
-		if why := s.look(); why != frame.Accepted {
+	if o.next == o.head {
+		if why := o.look(); why != frame.Accepted {
 			return why
 		}
 	}
-	d := s.ring.Desc(s.next)
-	room, ok := s.regions.At(d)
+	d := o.ring.Desc(o.next)
+	room, ok := o.at(d)
 	if !ok {
-		return s.lie(outsideOfRegion)
+		return o.lie(outsideOfRegion)
 	}
 	if size > len(room) {
-		return s.chain(f.Data)
+		return o.chain(f.Data)
 	}
 	copy(room, f.Data)
 	d.Flags, d.Length = 0, uint32(size)
-	s.ring.SetDesc(s.next, d)
-	s.next++
+	o.ring.SetDesc(o.next, d)
+	o.next++
 	return frame.Accepted
 }
 
 // look reads the client's index. A ring without a new buffer is full.
-func (s *sender) look() frame.Refusal {
-	head := s.ring.Head()
-	if _, ok := s.ring.Span(s.next, head); !ok {
-		return s.lie(headBeyondRing)
+func (o *outlet) look() frame.Refusal {
+	head := o.ring.Head()
+	if _, ok := o.ring.Span(o.next, head); !ok {
+		return o.lie(headBeyondRing)
 	}
-	if head == s.head {
+	if head == o.head {
 		return frame.Full
 	}
-	s.head = head
+	o.head = head
 	return frame.Accepted
 }
 
 // chain spreads one frame over several buffers. Nothing is written before all
 // of them are found.
-func (s *sender) chain(b []byte) frame.Refusal {
-	count, why := s.gather(len(b))
+func (o *outlet) chain(b []byte) frame.Refusal {
+	count, why := o.gather(len(b))
 	if why != frame.Accepted {
 		return why
 	}
 	for i := range count {
-		d := s.pieces[i]
-		room, _ := s.regions.At(d)
+		d := o.s.pieces[i]
+		room, _ := o.at(d)
 		n := copy(room, b)
 		b = b[n:]
 		d.Flags, d.Length = shm.FlagNext, uint32(n)
 		if i == count-1 {
 			d.Flags = 0
 		}
-		s.ring.SetDesc(s.next+uint16(i), d)
+		o.ring.SetDesc(o.next+uint16(i), d)
 	}
-	s.next += uint16(count)
+	o.next += uint16(count)
 	return frame.Accepted
 }
 
 // gather finds buffers for size bytes and keeps their descriptors in pieces.
 // What the whole ring cannot hold will never fit.
-func (s *sender) gather(size int) (count int, why frame.Refusal) {
+func (o *outlet) gather(size int) (count int, why frame.Refusal) {
 	for found := uint64(0); found < uint64(size); count++ {
-		if count == maxPieces || count == int(s.ring.Size()) {
+		if count == maxPieces || count == int(o.ring.Size()) {
 			return 0, frame.TooBig
 		}
-		at := s.next + uint16(count)
-		if at == s.head {
-			if why := s.look(); why != frame.Accepted {
+		at := o.next + uint16(count)
+		if at == o.head {
+			if why := o.look(); why != frame.Accepted {
 				return 0, why
 			}
 		}
-		d := s.ring.Desc(at)
-		room, ok := s.regions.At(d)
+		d := o.ring.Desc(at)
+		room, ok := o.at(d)
 		if !ok {
-			return 0, s.lie(outsideOfRegion)
+			return 0, o.lie(outsideOfRegion)
 		}
 		if len(room) == 0 {
-			return 0, s.lie(emptyBuffer)
+			return 0, o.lie(emptyBuffer)
 		}
-		s.pieces[count] = d
+		o.s.pieces[count] = d
 		found += uint64(len(room))
 	}
 	return count, frame.Accepted
-}
-
-func (s *sender) lie(v violation) frame.Refusal {
-	s.client.violate(v)
-	return frame.Gone
 }

@@ -6,22 +6,21 @@ import (
 
 	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/queues"
+	"github.com/xdpdemux/xdpdemux/queues/memif/internal/shm"
 )
 
 // Lane is the worker's half; see queues.Lane for who may call what. It outlives
 // the clients that come and go.
 type Lane struct {
-	maxFrame int
+	out outlet // first, so that it is one cache line: Deliver may run on another thread
 
 	in    gate[receiver]
 	armed bool // what Arm last asked for; belongs to the thread of Collect and Arm
 
-	_   [64]byte // Deliver may run on another thread
-	out gate[sender]
-
-	_                   [64]byte
+	maxFrame            int
 	oversize, malformed atomic.Uint64 // written by Collect alone
 	fd                  atomic.Int32
+	_                   [8]byte // two cache lines
 }
 
 var _ queues.Lane = (*Lane)(nil)
@@ -56,14 +55,21 @@ func (l *Lane) Deliver(f []frame.Frame) (n int, why frame.Refusal) {
 	if len(f) == 0 {
 		return 0, frame.Accepted
 	}
-	s := l.out.enter()
-	if s == nil {
+	o := &l.out
+	o.knock()
+	defer o.leave()
+	shm.Barrier()
+	if !o.admitted() {
 		return 0, frame.Gone
 	}
 	why = frame.Gone // where the client's memory is gone as well
-	defer l.out.leave()
-	defer s.client.survive(debug.SetPanicOnFault(true))
-	return s.deliver(f)
+	defer o.s.client.survive(debug.SetPanicOnFault(true))
+	took, refused := o.fill(f)
+	if took > 0 {
+		shm.Barrier()
+		o.announce()
+	}
+	return took, refused
 }
 
 // Collect is described at queues.Lane.

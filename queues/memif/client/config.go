@@ -49,9 +49,9 @@ type Config struct {
 	Polling bool
 }
 
-// MemoryBytes is how much shared memory a connection with this configuration
-// takes, in bytes.
-func (c Config) MemoryBytes() uint64 { return c.withDefaults().layout().Size() }
+// MemoryBytes is the most shared memory, in bytes, that a connection with this
+// configuration takes.
+func (c Config) MemoryBytes() uint64 { return c.withDefaults().layout().Spread(63).Size() }
 
 func (c Config) withDefaults() Config {
 	if c.Name == "" {
@@ -99,7 +99,7 @@ func (c Config) check() error {
 	case c.RingSize < 2 || c.RingSize > 1<<shm.MaxLog2 || c.RingSize&(c.RingSize-1) != 0:
 		return fmt.Errorf("ring size %d: a power of two from 2 to %d is needed", c.RingSize, 1<<shm.MaxLog2)
 	}
-	return c.layout().Check()
+	return c.layout().Spread(63).Check()
 }
 
 func (c Config) layout() shm.Layout {

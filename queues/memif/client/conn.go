@@ -50,10 +50,10 @@ func newConn(h *handshake) *Conn {
 		region:  h.region,
 		ended:   make(chan struct{}),
 	}
-	l, mem := h.cfg.layout(), h.region.Data()
+	l, mem := h.layout(), h.region.Data()
 	for i, p := range h.pairs {
-		c.rings[i].tx.open(c, &half{ring: p.c2s, first: l.Buffer(shm.C2S, i, 0), fd: p.c2sFD}, mem)
-		c.rings[i].rx.open(c, &half{ring: p.s2c, first: l.Buffer(shm.S2C, i, 0), fd: p.s2cFD}, mem)
+		c.rings[i].tx.open(c, &half{ring: p.c2s, first: l.Buffer(shm.C2S, i, 0), stride: l.Stride(), fd: p.c2sFD}, mem)
+		c.rings[i].rx.open(c, &half{ring: p.s2c, first: l.Buffer(shm.S2C, i, 0), stride: l.Stride(), fd: p.s2cFD}, mem)
 	}
 	c.watchers.Go(c.watch)
 	return c
@@ -198,31 +198,32 @@ type half struct {
 	mu     sync.Mutex
 	closed bool
 
-	conn  *Conn
-	ring  shm.Ring
-	slots []byte // the buffers of this ring, one after the other
-	first uint32 // where slots starts in the region
-	size  int    // of a buffer
-	mask  uint16
-	fd    int // the ring's eventfd
+	conn   *Conn
+	ring   shm.Ring
+	slots  []byte // the buffers of this ring, one after the other
+	first  uint32 // where slots starts in the region
+	size   int    // of a buffer
+	stride int    // from one to the next
+	mask   uint16
+	fd     int // the ring's eventfd
 
 	frames, bytes atomic.Uint64
 }
 
 func (h *half) open(c *Conn, o *half, mem []byte) {
 	h.conn, h.ring, h.first, h.fd = c, o.ring, o.first, o.fd
-	h.size, h.mask = c.cfg.BufferSize, o.ring.Size()-1
-	h.slots = mem[h.first:][:c.cfg.RingSize*h.size]
+	h.size, h.stride, h.mask = c.cfg.BufferSize, o.stride, o.ring.Size()-1
+	h.slots = mem[h.first:][:c.cfg.RingSize*h.stride]
 }
 
 // slot is the buffer of index i.
 func (h *half) slot(i uint16) []byte {
-	at := int(i&h.mask) * h.size
+	at := int(i&h.mask) * h.stride
 	return h.slots[at : at+h.size]
 }
 
 // offset is where that buffer is in the region.
-func (h *half) offset(i uint16) uint32 { return h.first + uint32(i&h.mask)*uint32(h.size) }
+func (h *half) offset(i uint16) uint32 { return h.first + uint32(i&h.mask)*uint32(h.stride) }
 
 // shut keeps everybody out of the memory from now on.
 func (h *half) shut() {

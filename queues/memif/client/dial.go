@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"time"
@@ -27,7 +28,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := handshake{control: control, cfg: cfg}
+	h := handshake{control: control, cfg: cfg, line: rand.Uint32()}
 	stop := context.AfterFunc(ctx, func() { _ = control.Unix().SetDeadline(time.Unix(1, 0)) })
 	err = h.run()
 	if !stop() && err == nil { // the deadline is set already, or about to be
@@ -60,6 +61,7 @@ func connect(ctx context.Context, socket string) (*wire.Conn, error) {
 type handshake struct {
 	control *wire.Conn
 	cfg     Config
+	line    uint32 // where in a page the memory's first ring stands
 	hello   wire.Hello
 	last    wire.Type // what the server has not answered yet
 	peer    string    // what the server calls its end
@@ -120,9 +122,13 @@ func (h *handshake) init() error {
 	}, -1)
 }
 
+// layout is where everything stands in the memory. It is not the same for any two
+// connections; see shm.Layout.Spread. How large a ring is, the server decides.
+func (h *handshake) layout() shm.Layout { return h.cfg.layout().Spread(h.line) }
+
 // allocate makes the memory, with empty rings in it, and the eventfds.
 func (h *handshake) allocate() (err error) {
-	l := h.cfg.layout()
+	l := h.layout()
 	if h.region, err = shm.CreateRegion("memif-"+h.cfg.Interface, l.Size()); err != nil {
 		return fmt.Errorf("memif: %w", err)
 	}
@@ -178,7 +184,7 @@ func (h *handshake) addRings() error {
 }
 
 func (h *handshake) addRing(d shm.Direction, i, fd int) error {
-	l := h.cfg.layout()
+	l := h.layout()
 	return h.request(wire.AddRing{C2S: d == shm.C2S, Index: uint16(i), Offset: l.Ring(d, i), Log2: l.Log2}, fd)
 }
 

@@ -15,15 +15,15 @@ type Desc struct {
 
 // Desc reads the descriptor of index i, every word once.
 func (r *Ring) Desc(i uint16) Desc {
-	at := 2 * int(i&r.mask)
-	return unpack(atomic.LoadUint64(&r.desc[at]), atomic.LoadUint64(&r.desc[at+1]))
+	at := r.desc(i)
+	return unpack(atomic.LoadUint64(&at[0]), atomic.LoadUint64(&at[1]))
 }
 
 // SetDesc writes the descriptor of index i. The peer may see it from now on; it
 // is sure to once the index behind it is published.
 func (r *Ring) SetDesc(i uint16, d Desc) {
-	at := 2 * int(i&r.mask)
-	r.desc[at], r.desc[at+1] = d.pack()
+	at := r.desc(i)
+	at[0], at[1] = d.pack()
 }
 
 func unpack(w0, w1 uint64) Desc {

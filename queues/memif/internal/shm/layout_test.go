@@ -16,9 +16,13 @@ func TestLayoutIsDPDKs(t *testing.T) {
 	}
 }
 
+func of(rings int, log2 uint8, buffer int) Layout {
+	return Layout{Rings: rings, Log2: log2, BufferSize: buffer}
+}
+
 // TestLayoutHasNoOverlaps marks every byte that something owns.
 func TestLayoutHasNoOverlaps(t *testing.T) {
-	for _, l := range []Layout{{1, 1, 1}, {3, 1, 100}, {2, 3, 256}, {4, 2, 65535}, {256, 1, 7}} {
+	for _, l := range []Layout{of(1, 1, 1), of(3, 1, 100), of(2, 3, 256), of(4, 2, 65535), of(256, 1, 7), of(2, 3, 256).Spread(63), of(3, 2, 2048).Spread(1), of(1, 4, 9216).Spread(0)} {
 		if err := l.Check(); err != nil {
 			t.Fatal(err)
 		}
@@ -57,17 +61,17 @@ func TestLayoutCheck(t *testing.T) {
 		l   Layout
 		why string
 	}{
-		{Layout{1, 10, 2048}, ""},
-		{Layout{1, 14, 65535}, ""}, // 2 GiB
-		{Layout{0, 10, 2048}, "0 rings"},
-		{Layout{-1, 10, 2048}, "-1 rings"},
-		{Layout{257, 10, 2048}, "257 rings"},
-		{Layout{1, 0, 2048}, "2^0"},
-		{Layout{1, 15, 2048}, "2^15"},
-		{Layout{1, 10, 0}, "0 bytes"},
-		{Layout{1, 10, 65536}, "65536 bytes"},
-		{Layout{3, 14, 65535}, "at most 4096"},
-		{Layout{256, 14, 2048}, "at most 4096"},
+		{of(1, 10, 2048), ""},
+		{of(1, 14, 65535), ""}, // 2 GiB
+		{of(0, 10, 2048), "0 rings"},
+		{of(-1, 10, 2048), "-1 rings"},
+		{of(257, 10, 2048), "257 rings"},
+		{of(1, 0, 2048), "2^0"},
+		{of(1, 15, 2048), "2^15"},
+		{of(1, 10, 0), "0 bytes"},
+		{of(1, 10, 65536), "65536 bytes"},
+		{of(3, 14, 65535), "at most 4096"},
+		{of(256, 14, 2048), "at most 4096"},
 	} {
 		err := c.l.Check()
 		switch {

@@ -30,14 +30,8 @@ func RingBytes(log2 uint8) uint64 { return headerBytes + descBytes<<log2 }
 // sees that. Each index, and the mask, has one writer. Neither side should read
 // back what it wrote itself: the peer can change it.
 type Ring struct {
-	// flagsHead is flags in its lower half and the head in its upper one. The
-	// head is the client's, the flags are those of the side that receives the
-	// frames of this ring.
-	flagsHead *uint32
-	tail      *uint32  // the server's, in its lower half; the upper one is padding
-	desc      []uint64 // two words for each slot
-	mask      uint16
-	cookie    *uint32 // the client's, written once
+	base origin
+	mask uint16
 }
 
 // OpenRing looks at the ring of 1<<log2 slots that starts at offset of mem. It
@@ -62,39 +56,43 @@ func OpenRing(mem []byte, offset uint32, log2 uint8) (Ring, error) {
 // Init makes the ring an empty one: cookie, no flags, both indices zero. It is
 // the client's, before the server knows of the ring.
 func (r *Ring) Init() {
-	atomic.StoreUint32(r.cookie, Cookie)
-	atomic.StoreUint32(r.flagsHead, 0)
-	atomic.StoreUint32(r.tail, 0)
+	atomic.StoreUint32(r.cookie(), Cookie)
+	atomic.StoreUint32(r.flagsHead(), 0)
+	atomic.StoreUint32(r.tail(), 0)
 }
 
 // Cookie is what stands in place of the constant of that name.
-func (r *Ring) Cookie() uint32 { return atomic.LoadUint32(r.cookie) }
+func (r *Ring) Cookie() uint32 { return atomic.LoadUint32(r.cookie()) }
 
 // Size is how many slots the ring has.
 func (r *Ring) Size() uint16 { return r.mask + 1 }
 
 // Head is the client's index. What the client wrote before it set it is seen.
-func (r *Ring) Head() uint16 { return uint16(atomic.LoadUint32(r.flagsHead) >> 16) }
+func (r *Ring) Head() uint16 { return uint16(atomic.LoadUint32(r.flagsHead()) >> 16) }
 
 // Tail is the server's index. What the server wrote before it set it is seen.
-func (r *Ring) Tail() uint16 { return uint16(atomic.LoadUint32(r.tail)) }
+func (r *Ring) Tail() uint16 { return uint16(atomic.LoadUint32(r.tail())) }
 
 // SetHead publishes the client's index. It leaves the flags as they are, also
 // while the server changes them.
 func (r *Ring) SetHead(head uint16) {
 	for {
-		old := atomic.LoadUint32(r.flagsHead)
-		if atomic.CompareAndSwapUint32(r.flagsHead, old, uint32(head)<<16|old&0xFFFF) {
+		old := atomic.LoadUint32(r.flagsHead())
+		if atomic.CompareAndSwapUint32(r.flagsHead(), old, uint32(head)<<16|old&0xFFFF) {
 			return
 		}
 	}
 }
 
-// SetTail publishes the server's index.
-func (r *Ring) SetTail(tail uint16) { atomic.StoreUint32(r.tail, uint32(tail)) }
+// SetTail publishes the server's index, and has done so before it returns.
+func (r *Ring) SetTail(tail uint16) { atomic.StoreUint32(r.tail(), uint32(tail)) }
+
+// PublishTail is SetTail for many rings in turn: the client sees the index soon,
+// and whoever looks at Masked afterwards calls Barrier between the two.
+func (r *Ring) PublishTail(tail uint16) { Publish(r.tail(), uint32(tail)) }
 
 // Masked tells whether the receiver of the ring's frames wants no interrupts.
-func (r *Ring) Masked() bool { return atomic.LoadUint32(r.flagsHead)&maskInt != 0 }
+func (r *Ring) Masked() bool { return atomic.LoadUint32(r.flagsHead())&maskInt != 0 }
 
 // SetMasked is the receiver's: true to poll, false to be interrupted. It leaves
 // the head as it is, also while the client changes it, and takes one step
@@ -102,9 +100,9 @@ func (r *Ring) Masked() bool { return atomic.LoadUint32(r.flagsHead)&maskInt != 
 // before it sleeps: what it then does not see is announced.
 func (r *Ring) SetMasked(on bool) {
 	if on {
-		atomic.OrUint32(r.flagsHead, maskInt)
+		atomic.OrUint32(r.flagsHead(), maskInt)
 	} else {
-		atomic.AndUint32(r.flagsHead, ^uint32(maskInt))
+		atomic.AndUint32(r.flagsHead(), ^uint32(maskInt))
 	}
 }
 
