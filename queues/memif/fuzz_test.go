@@ -248,7 +248,7 @@ func newLocal(t *testing.T, log2 uint8) *local {
 	x.receiver = &receiver{client: client, lane: x.lane, ring: ring(0), regions: regions, maxFrame: 1518}
 	x.sender = &sender{client: client, ring: ring(512), regions: regions, maxFrame: 1518}
 	x.lane.in.open(x.receiver)
-	x.lane.out.open(x.sender)
+	x.lane.out.open(x.sender, 1)
 	return x
 }
 

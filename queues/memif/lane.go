@@ -17,10 +17,11 @@ type Lane struct {
 	in    gate[receiver]
 	armed bool // what Arm last asked for; belongs to the thread of Collect and Arm
 
+	clients uint32 // that have connected, of Server.mu
+
 	maxFrame            int
 	oversize, malformed atomic.Uint64 // written by Collect alone
 	fd                  atomic.Int32
-	_                   [8]byte // two cache lines
 }
 
 var _ queues.Lane = (*Lane)(nil)

@@ -14,8 +14,8 @@ import (
 //
 // Slots from next up to head hold buffers that the client lends.
 type outlet struct {
-	inside uint32 // somebody delivers; whether the client was found to lie
-	opened uint32 // the control goroutine lends what is below
+	inside uint32 // the worker's: whether it is in here; behind that, which client lied
+	opened uint32 // the control goroutine's: which client it lends; 0: none
 	next   uint16 // the worker's own index
 	head   uint16 // its last look at the client's
 	region uint16 // of window
@@ -26,11 +26,9 @@ type outlet struct {
 	s      *sender
 }
 
-// The bits of outlet.inside.
-const (
-	within = 1 << iota
-	lied
-)
+// within, of outlet.inside: somebody delivers. The other bits are the number of the
+// client that was found to lie last.
+const within = 1
 
 // sender is what else a lane needs of one connection to send to its client.
 type sender struct {
@@ -50,31 +48,32 @@ func (o *outlet) knock() { shm.Publish(&o.inside, o.inside|within) }
 
 // admitted tells whether the memory is there, and stays until leave: with the
 // barrier between, either shut sees that somebody is inside, or this sees that
-// nothing is lent any more.
+// nothing is lent any more. A client that lied is not there any more.
 func (o *outlet) admitted() bool {
-	return atomic.LoadUint32(&o.opened) != 0 && o.inside&lied == 0
+	client := atomic.LoadUint32(&o.opened)
+	return client != 0 && client != o.inside>>1
 }
 
 func (o *outlet) leave() { shm.Publish(&o.inside, o.inside&^within) }
 
-// open lends a connection. The outlet is shut.
-func (o *outlet) open(s *sender) {
+// open lends a connection, the number-th of this lane. The outlet is shut.
+func (o *outlet) open(s *sender, number uint32) {
 	o.s, o.ring, o.limit = s, s.ring, uint16(s.maxFrame)
 	o.next, o.head, o.region, o.window = 0, 0, 0, nil
 	if len(s.regions) > 0 {
 		o.window = s.regions[0]
 	}
-	atomic.StoreUint32(&o.opened, 1)
+	atomic.StoreUint32(&o.opened, number%(1<<31-1)+1)
 }
 
 // shut takes back what is lent and returns when nobody is inside. Nobody stays
-// there for longer than one batch takes.
+// there for longer than one batch takes. What the worker writes it leaves alone:
+// the next one may be on its way in.
 func (o *outlet) shut() {
 	atomic.StoreUint32(&o.opened, 0)
 	for atomic.LoadUint32(&o.inside)&within != 0 {
 		time.Sleep(20 * time.Microsecond)
 	}
-	atomic.StoreUint32(&o.inside, 0)
 }
 
 // at is the memory of a descriptor, and whether there is such memory.
@@ -94,7 +93,7 @@ func (o *outlet) at(d shm.Desc) ([]byte, bool) {
 
 // lie ends the client for what it did to the memory.
 func (o *outlet) lie(v violation) frame.Refusal {
-	shm.Publish(&o.inside, o.inside|lied)
+	shm.Publish(&o.inside, atomic.LoadUint32(&o.opened)<<1|within)
 	o.s.client.violate(v)
 	return frame.Gone
 }

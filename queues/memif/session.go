@@ -159,7 +159,8 @@ func (x *session) connect() error {
 	for i, l := range x.queue.lanes {
 		l.fd.Store(int32(x.receivers[i].fd))
 		l.in.open(x.receivers[i])
-		l.out.open(x.senders[i])
+		l.clients++
+		l.out.open(x.senders[i], l.clients)
 	}
 	if err := x.queue.watchAll(x); err != nil {
 		return fmt.Errorf("the server cannot wait for the doorbell: %w", err)

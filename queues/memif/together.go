@@ -85,6 +85,9 @@ func (r *round) look() {
 	for ; r.at < len(r.d); r.at++ {
 		o := r.out(r.at)
 		r.d[r.at].Taken, r.d[r.at].Why = 0, frame.Gone
+		if len(r.d[r.at].Frames) == 0 {
+			r.d[r.at].Why = frame.Accepted
+		}
 		if o.admitted() && o.next == o.head {
 			_ = o.look() // put says why there is no room
 		}
