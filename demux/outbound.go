@@ -123,9 +123,16 @@ func (w *worker) switchBatch(l *laneSlot, f []frame.Frame) {
 	w.begin(l.p.books, l.p.id.Slot)
 	w.errors = &l.st.errors
 	w.group.reset()
+	w.way.dst = noMAC
 	for i := range f {
 		w.tally.bytes += uint64(len(f[i].Data))
-		w.actOn(l.p, i, &f[i], w.judgePort(l.p, &f[i]))
+		v, ok := w.plainFromPort(l.p, &f[i])
+		if ok {
+			w.head.Dst = [6]byte(f[i].Data) // tooBig asks for it
+		} else {
+			v = w.judgePort(l.p, &f[i])
+		}
+		w.actOn(l.p, i, &f[i], v)
 	}
 	w.tally.received += uint64(len(f))
 	w.deliverGroups(f)

@@ -2,6 +2,7 @@ package demux
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/demux/internal/packet"
@@ -43,19 +44,60 @@ func (p *plain) lookAt(t *Table, lanes *laneTable, f []frame.Frame) {
 }
 
 // plainIPv4 is the destination of a plain frame and 0 of any other, be it
-// malformed, for a loopback, or bear a tag or a hint.
+// malformed, or bear a tag or a hint.
 func plainIPv4(f *frame.Frame, nic uint64) uint32 {
-	const minimum = 20 // bytes of an IPv4 header
 	b := f.Data
-	if len(b) < ethHeader+minimum || f.Hint != 0 || f.VLAN != 0 {
-		return 0
-	}
-	b = b[:ethHeader+minimum]
-	total := int(binary.BigEndian.Uint16(b[16:]))
-	if macAt(b) != nic || binary.LittleEndian.Uint32(b[12:])&0xffffff != 0x450008 || total < minimum || total > len(f.Data)-ethHeader || b[26] == 127 || b[30] == 127 {
+	if !isPlain(b) || macAt(b) != nic || f.Hint != 0 || f.VLAN != 0 {
 		return 0
 	}
 	return binary.BigEndian.Uint32(b[30:])
+}
+
+// isPlain tells whether an untagged IPv4 packet without options stands in b, well
+// formed as far as ParseFast looks.
+func isPlain(b []byte) bool {
+	const minimum = 20 // bytes of an IPv4 header
+	if len(b) < ethHeader+minimum || binary.LittleEndian.Uint32(b[12:])&0xffffff != 0x450008 {
+		return false
+	}
+	total := int(binary.BigEndian.Uint16(b[16:]))
+	return total >= minimum && total <= len(b)-ethHeader
+}
+
+// way is where plain frames of a port to a MAC that is nobody's here leave to: the
+// wire, if the MAC is not that of a next hop or the destination no address of
+// ours. It is found out for the first frame of a batch and holds for those after it.
+type way struct {
+	dst uint64 // noMAC: not known
+	hop bool   // or a former MAC of the NIC
+}
+
+// plainFromPort judges a plain frame of port p, of an IP identity, from its own MAC
+// and first address. Not ok is any other, and one that takes a closer look: it goes
+// the long way, which says the same of every frame.
+func (w *worker) plainFromPort(p *port, f *frame.Frame) (v verdict, ok bool) {
+	t, b := w.table, f.Data
+	if p.id.Slot < FirstSlot || p.first4 == 0 || !p.ipIdentity() || !isPlain(b) || macAt(b[6:]) != t.nic || binary.BigEndian.Uint32(b[26:]) != p.first4 {
+		return v, false
+	}
+	dst, ip := macAt(b), binary.BigEndian.Uint32(b[30:])
+	if dst == t.nic {
+		v := t.owner4(p.VLAN, ip)
+		return toPort(v), v-FirstSlot <= MaxSlot-FirstSlot && v != p.id.Slot
+	}
+	if dst != w.way.dst && !w.findWay(p, dst) {
+		return v, false
+	}
+	return verdict{act: actWire}, !w.way.hop || t.owner4(p.VLAN, ip) == 0
+}
+
+// findWay tells whether a plain frame of p to that MAC leaves by the wire, perhaps.
+func (w *worker) findWay(p *port, dst uint64) bool {
+	if multicast(dst) || w.table.byMAC(p.VLAN, dst) != 0 {
+		return false
+	}
+	w.way = way{dst: dst, hop: p.sendsVia(dst) || slices.Contains(w.table.former, dst)}
+	return true
 }
 
 // placePlain is what is left to do with a plain frame.
@@ -63,5 +105,6 @@ func (w *worker) placePlain(i int, f *frame.Frame, slot uint32) {
 	if w.table.unfinished && packet.LooksUnfinished(f.Data) && packet.ParseFast(f.Data, &w.head) {
 		packet.MarkUnfinished(f.Data, &w.head, &f.Meta)
 	}
+	w.head.Dst = [6]byte(f.Data) // tooBig asks for it
 	w.place(i, f, slot)
 }

@@ -19,6 +19,8 @@ func TestTooBig(t *testing.T) {
 		{name: "wire to port, IPv4", from: "wire", f: udp(peerMAC, small, far4, ip("10.0.0.30"), 1300), mtu: 1280},
 		{name: "wire to port, IPv6", from: "wire", f: udp(peerMAC, small, far6, ip("2001:db8::30"), 1300), mtu: 1280},
 		{name: "wire to port in a VLAN", from: "wire", f: tag(udp(peerMAC, nicMAC, far4, a4, 1300), 7), vlan: 7, mtu: 1000},
+		{name: "wire to port by its address", from: "wire", f: udp(peerMAC, nicMAC, far4, ip("10.0.0.32"), 1300), mtu: 1280},
+		{name: "port to port by its address", from: "A", f: udp(nicMAC, nicMAC, a4, ip("10.0.0.32"), 1300), mtu: 1280},
 		{name: "port to port", from: "A", f: udp(nicMAC, small, a4, ip("10.0.0.30"), 1300), mtu: 1280},
 		{name: "host to port", from: "host", f: udp(hostMAC, gateMAC, host4, ip("10.0.0.30"), 1300), mtu: 1280},
 		{name: "port to wire", from: "J", f: udp(nicMAC, peerMAC, ip("10.0.0.31"), far4, 3000), mtu: 1500},
@@ -27,6 +29,7 @@ func TestTooBig(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.add(PortConfig{Name: "small", MAC: small, MTU: 1280}, "10.0.0.30", "2001:db8::30")
+			w.add(PortConfig{Name: "S", MTU: 1280}, "10.0.0.32")
 			w.add(PortConfig{Name: "J", MTU: 9000}, "10.0.0.31", "2001:db8::31")
 			cfg := w.ports["V"].cfg
 			cfg.MTU = 1000

@@ -47,6 +47,7 @@ type worker struct {
 	tally    tally
 	head     packet.Header
 	plain    plain
+	way      way
 	group    grouper
 	courier  courier
 	rx       [batch]frame.Frame

@@ -38,8 +38,12 @@ func mark(t testing.TB, data []byte) (got []byte, m frame.Meta) {
 	if !ParseFast(got, &h) {
 		t.Fatalf("%x is malformed", data)
 	}
+	finished := h.Kind == KindIPv4 && h.L3 == EthernetLen && got[14] == 0x45 && !LooksUnfinished(got)
 	MarkUnfinished(got, &h, &m)
 	marked := m
+	if finished && (m != frame.Meta{} || !bytes.Equal(got, data)) {
+		t.Fatalf("%x does not look unfinished, and was marked as %+v", data, marked)
+	}
 	if !CompleteChecksum(got, &m) {
 		t.Fatalf("%x was marked as %+v, which cannot be completed", data, marked)
 	}
