@@ -123,16 +123,15 @@ func (w *worker) switchBatch(l *laneSlot, f []frame.Frame) {
 	w.begin(l.p.books, l.p.id.Slot)
 	w.errors = &l.st.errors
 	w.group.reset()
-	w.way.dst = noMAC
+	w.lookFrom(l.p, f)
 	for i := range f {
 		w.tally.bytes += uint64(len(f[i].Data))
-		v, ok := w.plainFromPort(l.p, &f[i])
-		if ok {
+		if slot := w.plain.slot[i]; slot != 0 {
 			w.head.Dst = [6]byte(f[i].Data) // tooBig asks for it
-		} else {
-			v = w.judgePort(l.p, &f[i])
+			w.actOn(l.p, i, &f[i], verdictOf(slot))
+			continue
 		}
-		w.actOn(l.p, i, &f[i], v)
+		w.actOn(l.p, i, &f[i], w.judgePort(l.p, &f[i]))
 	}
 	w.tally.received += uint64(len(f))
 	w.deliverGroups(f)

@@ -72,23 +72,58 @@ type way struct {
 	hop bool   // or a former MAC of the NIC
 }
 
-// plainFromPort judges a plain frame of port p, of an IP identity, from its own MAC
-// and first address. Not ok is any other, and one that takes a closer look: it goes
-// the long way, which says the same of every frame.
-func (w *worker) plainFromPort(p *port, f *frame.Frame) (v verdict, ok bool) {
-	t, b := w.table, f.Data
-	if p.id.Slot < FirstSlot || p.first4 == 0 || !p.ipIdentity() || !isPlain(b) || macAt(b[6:]) != t.nic || binary.BigEndian.Uint32(b[26:]) != p.first4 {
-		return v, false
+// viaWire, in place of a slot, says that a frame leaves by the wire.
+const viaWire = 1 << 31
+
+// lookFrom is lookAt for a batch that port p sent. Plain is what an IP identity
+// sends from its own MAC and first address; whatever takes a closer look goes the
+// long way, which says the same of every frame.
+func (w *worker) lookFrom(p *port, f []frame.Frame) {
+	q, t := &w.plain, w.table
+	if p.id.Slot < FirstSlot || p.first4 == 0 || !p.ipIdentity() {
+		clear(q.slot[:len(f)])
+		return
 	}
-	dst, ip := macAt(b), binary.BigEndian.Uint32(b[30:])
-	if dst == t.nic {
-		v := t.owner4(p.VLAN, ip)
-		return toPort(v), v-FirstSlot <= MaxSlot-FirstSlot && v != p.id.Slot
+	w.way.dst = noMAC
+	for i := range f {
+		q.addr[i], q.slot[i] = w.glance(p, f[i].Data)
+	}
+	for i := range f {
+		if q.addr[i] == 0 {
+			continue
+		}
+		v := t.owner4(p.VLAN, q.addr[i])
+		switch via := q.slot[i]; {
+		case via == viaWire && v != 0, via == 0 && (v-FirstSlot > MaxSlot-FirstSlot || v == p.id.Slot):
+			q.slot[i] = 0
+		case via == 0:
+			q.slot[i] = v
+		}
+	}
+	for i := range f {
+		if v := q.slot[i]; v-FirstSlot <= MaxSlot-FirstSlot {
+			q.seen += w.lanes.at(v).maxLen
+		}
+	}
+}
+
+// glance looks at one frame of p: the address whose owner decides, if one does, and
+// viaWire if the wire is where it goes unless that is one of ours.
+func (w *worker) glance(p *port, b []byte) (addr, via uint32) {
+	if !isPlain(b) || macAt(b[6:]) != w.table.nic || binary.BigEndian.Uint32(b[26:]) != p.first4 {
+		return 0, 0
+	}
+	dst := macAt(b)
+	if dst == w.table.nic {
+		return binary.BigEndian.Uint32(b[30:]), 0
 	}
 	if dst != w.way.dst && !w.findWay(p, dst) {
-		return v, false
+		return 0, 0
 	}
-	return verdict{act: actWire}, !w.way.hop || t.owner4(p.VLAN, ip) == 0
+	if w.way.hop {
+		addr = binary.BigEndian.Uint32(b[30:])
+	}
+	return addr, viaWire
 }
 
 // findWay tells whether a plain frame of p to that MAC leaves by the wire, perhaps.
@@ -98,6 +133,14 @@ func (w *worker) findWay(p *port, dst uint64) bool {
 	}
 	w.way = way{dst: dst, hop: p.sendsVia(dst) || slices.Contains(w.table.former, dst)}
 	return true
+}
+
+// verdictOf is what a slot of plain says about a frame.
+func verdictOf(slot uint32) verdict {
+	if slot == viaWire {
+		return verdict{act: actWire}
+	}
+	return toPort(slot)
 }
 
 // placePlain is what is left to do with a plain frame.

@@ -87,15 +87,14 @@ func TestAtAGlance(t *testing.T) {
 			if p == nil {
 				continue
 			}
-			w.way.dst = noMAC
-			for range 2 { // the second time it knows the way
-				v, ok := w.plainFromPort(p, lent())
-				if !ok {
+			w.lookFrom(p, []frame.Frame{*lent(), *lent()}) // of the second it knows the way
+			for i := range 2 {
+				if w.plain.slot[i] == 0 {
 					continue
 				}
 				fromPort++
-				if want := said(w.judgePort(p, lent())); want != said(v) {
-					t.Fatalf("from %s: %s at a glance, %s\n%+v", p.Name, said(v), want, f)
+				if want, v := said(w.judgePort(p, lent())), said(verdictOf(w.plain.slot[i])); want != v {
+					t.Fatalf("from %s: %s at a glance, %s\n%+v", p.Name, v, want, f)
 				}
 			}
 		}
