@@ -279,7 +279,7 @@ func (x *local) exercise(t *testing.T) {
 			t.Fatal("something was written behind the region")
 		}
 	}
-	if x.lane.in.inside.Load() || x.lane.out.inside&within != 0 {
+	if x.lane.in.inside != 0 || x.lane.out.inside&within != 0 {
 		t.Fatal("the worker has not left")
 	}
 }
