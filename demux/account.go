@@ -121,9 +121,13 @@ func (s *sheet) settle(slot uint32, ok bool, r Reason) {
 	s.settled.add(1)
 }
 
+// bytesOf is how long the frames are, or were before they were joined.
 func bytesOf(f []frame.Frame) (n uint64) {
 	for i := range f {
 		n += uint64(len(f[i].Data))
+		if f[i].GSO == frame.GSOPiece {
+			n += uint64(f[i].HdrLen)
+		}
 	}
 	return n
 }

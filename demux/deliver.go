@@ -92,9 +92,11 @@ func (w *worker) deliver(to *laneSlot, f []frame.Frame) {
 	}
 }
 
-// give has the lane copy the frames. A refused frame is counted and the next
-// one tried, unless none can succeed.
+// give has the lane copy the frames, as super-frames where it takes such in
+// pieces. A refused frame is counted and the next one tried, unless none can
+// succeed.
 func (w *worker) give(to *laneSlot, f []frame.Frame) {
+	f, _ = w.join.Coalesce(f, int(to.maxFrame), to.offloads)
 	for len(f) > 0 {
 		n, why := to.lane.Deliver(f)
 		f = w.took(to, f, n, why)
@@ -115,8 +117,18 @@ func (w *worker) took(to *laneSlot, f []frame.Frame, n int, why frame.Refusal) [
 		w.lost(to, refusal(why), len(f))
 		return nil
 	}
-	w.lost(to, TooBig, 1)
-	return f[1:]
+	n = wholeFrame(f)
+	w.lost(to, TooBig, n)
+	return f[n:]
+}
+
+// wholeFrame is how many of the frames are the first one and its pieces.
+func wholeFrame(f []frame.Frame) int {
+	n := 1
+	for n < len(f) && f[n].GSO == frame.GSOPiece {
+		n++
+	}
+	return n
 }
 
 // deliverRemote hands the frames to the worker that owns the port's lane.

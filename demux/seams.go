@@ -29,7 +29,9 @@ type Link interface {
 type Lane interface {
 	// Deliver copies the frames into the container's memory, in order, and
 	// returns how many it took. It stops at the first refused frame and says
-	// why. It never blocks and never retains Data.
+	// why. It never blocks and never retains Data. With frame.OffloadGather a
+	// frame may be followed by its pieces, which are taken with it or refused
+	// with it, and counted like frames.
 	Deliver(f []frame.Frame) (n int, why frame.Refusal)
 	// Collect copies frames of the container out into the buffers in f,
 	// reslicing each to the frame's length, and returns how many; it stops

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/xdpdemux/xdpdemux/demux/frame"
+	"github.com/xdpdemux/xdpdemux/demux/internal/packet"
 )
 
 // slowBatch is how many frames a slow lane delivers before it looks at the
@@ -56,7 +57,7 @@ func (l *slowLane) hasEnded() bool {
 }
 
 // serve delivers up to slowBatch frames and returns how many letters it did.
-func (l *slowLane) serve(clock func() int64) int {
+func (l *slowLane) serve(clock func() int64, join *packet.Coalescer) int {
 	n := min(l.box.pending(), slowBatch)
 	if n == 0 {
 		return 0
@@ -66,7 +67,7 @@ func (l *slowLane) serve(clock func() int64) int {
 		_, frames[i] = l.box.letter(i)
 	}
 	start := clock()
-	l.deliver(frames[:n])
+	l.deliver(frames[:n], join)
 	l.cost.Store((3*l.cost.Load() + (clock()-start)/int64(n)) / 4)
 	l.box.done(n)
 	if l.box.pending() == 0 {
@@ -75,23 +76,34 @@ func (l *slowLane) serve(clock func() int64) int {
 	return n
 }
 
-// deliver gives the frames to the lane and notes what became of each.
-func (l *slowLane) deliver(f []frame.Frame) {
+// deliver gives the frames, of as many letters, to the lane and notes what became
+// of each. Where the lane takes super-frames in pieces, join makes some.
+func (l *slowLane) deliver(f []frame.Frame, join *packet.Coalescer) {
+	note := func(at, n int, result uint8) { l.note(at, n, result) }
+	f, pieces := join.Coalesce(f, l.lane.MaxFrame(), l.lane.Offloads())
+	if pieces > 0 {
+		note = func(at, n int, result uint8) {
+			for i := range n {
+				l.note(join.From(at+i), 1, result)
+			}
+		}
+	}
 	for at := 0; at < len(f); {
 		n, why := l.lane.Deliver(f[at:])
-		l.note(at, n, 0)
+		note(at, n, 0)
 		if at += n; at == len(f) {
 			return
 		}
 		r, rest := refusal(why), len(f)-at
 		if r == TooBig {
-			rest = 1
+			rest = wholeFrame(f[at:])
 		}
-		l.note(at, rest, 1+uint8(r))
+		note(at, rest, 1+uint8(r))
 		at += rest
 	}
 }
 
+// note says what became of n letters, from the one at at on.
 func (l *slowLane) note(at, n int, result uint8) {
 	for i := range n {
 		m, _ := l.box.letter(at + i)
@@ -126,6 +138,7 @@ type slowThread struct {
 	lanes atomic.Pointer[[]*slowLane] // written under pool.mu
 	idle  atomic.Bool
 	wake  chan struct{}
+	join  packet.Coalescer // the thread's own
 }
 
 // poke makes the thread look at its lanes.
@@ -162,7 +175,7 @@ func (t *slowThread) round() (busy bool) {
 			l.end()
 			continue
 		}
-		busy = l.serve(t.pool.clock) > 0 || busy
+		busy = l.serve(t.pool.clock, &t.join) > 0 || busy
 	}
 	return busy
 }

@@ -56,6 +56,7 @@ type worker struct {
 	scratch  scratch
 	replies  replies
 	cut      packet.Segmenter
+	join     packet.Coalescer
 	segments []byte
 	pieces   [batch]frame.Frame
 	slow     []*slowLane

@@ -147,12 +147,30 @@ func (l *Lane) enter(what string, busy *atomic.Bool) func() {
 // Deliver takes frames; see demux.Lane.
 func (l *Lane) Deliver(f []frame.Frame) (n int, why frame.Refusal) {
 	defer l.enter("Deliver", &l.delivering)()
-	for i := range f {
-		if why := l.take(&f[i]); why != frame.Accepted {
-			return i, why
+	for n < len(f) {
+		whole, pieces := l.gather(f[n:])
+		if why := l.take(&whole); why != frame.Accepted {
+			return n, why
 		}
+		n += 1 + pieces
 	}
-	return len(f), frame.Accepted
+	return n, frame.Accepted
+}
+
+// gather puts the first frame and its pieces together.
+func (l *Lane) gather(f []frame.Frame) (whole frame.Frame, pieces int) {
+	whole = f[0]
+	if whole.GSO == frame.GSOPiece {
+		l.rep.Errorf("lane: a piece without a beginning")
+	}
+	for pieces+1 < len(f) && f[pieces+1].GSO == frame.GSOPiece {
+		pieces++
+		whole.Data = append(slices.Clip(whole.Data), f[pieces].Data...)
+	}
+	if pieces > 0 && l.cfg.Offloads&frame.OffloadGather == 0 {
+		l.rep.Errorf("lane: a frame in pieces that it cannot gather")
+	}
+	return whole, pieces
 }
 
 func (l *Lane) take(f *frame.Frame) frame.Refusal {

@@ -23,7 +23,8 @@ type Meta struct {
 	// Flags is a set of NeedsChecksum and ChecksumVerified.
 	Flags uint8
 	// GSO says that Data is a super-frame, to be cut into segments of GSOSize
-	// bytes of payload each behind a copy of the first HdrLen bytes.
+	// bytes of payload each behind a copy of the first HdrLen bytes; or, as
+	// GSOPiece, that it is a part of the super-frame in front of it.
 	GSO uint8
 	// GSOSize and HdrLen are in bytes; they count only where GSO is not GSONone.
 	GSOSize, HdrLen uint16
@@ -48,6 +49,11 @@ const (
 	GSOTCPv4
 	GSOTCPv6
 	GSOUDP
+	// GSOPiece: Data is no frame, but goes on with the payload of the frame in
+	// front of it in the batch. It was a frame of its own, of which HdrLen bytes
+	// of headers were left out; nothing else in Meta counts. Lanes with
+	// OffloadGather take it, and nobody yields it.
+	GSOPiece
 )
 
 // Refusal says why a queue did not take a frame.
@@ -85,4 +91,6 @@ const (
 	OffloadTCPv4
 	OffloadTCPv6
 	OffloadUDP
+	// OffloadGather: takes super-frames in pieces; see GSOPiece.
+	OffloadGather
 )

@@ -83,9 +83,9 @@ func (d *device) setOffloads(gso bool) error {
 		means frame.Offload
 	}{{unix.TUN_F_CSUM, frame.OffloadChecksum}}
 	if gso {
-		choices[0].flags, choices[0].means = tcp|unix.TUN_F_USO4|unix.TUN_F_USO6, frame.OffloadChecksum|superFrames
+		choices[0].flags, choices[0].means = tcp|unix.TUN_F_USO4|unix.TUN_F_USO6, frame.OffloadChecksum|superFrames|frame.OffloadGather
 		choices = append(choices, choices[0])
-		choices[1].flags, choices[1].means = tcp, frame.OffloadChecksum|frame.OffloadTCPv4|frame.OffloadTCPv6
+		choices[1].flags, choices[1].means = tcp, frame.OffloadChecksum|frame.OffloadTCPv4|frame.OffloadTCPv6|frame.OffloadGather
 	}
 	var err error
 	for _, c := range choices {

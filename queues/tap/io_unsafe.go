@@ -8,11 +8,15 @@ import (
 	"github.com/xdpdemux/xdpdemux/demux/frame"
 )
 
+// maxPieces is of how many frames, the first and its pieces, a super-frame may
+// consist.
+const maxPieces = 64
+
 // outbox is what writing needs beside the frame: it belongs to the caller of
 // Deliver and is never moved, since its vectors point into it.
 type outbox struct {
 	hdr [hdrLen]byte
-	iov [2]unix.Iovec
+	iov [1 + maxPieces]unix.Iovec
 }
 
 func (o *outbox) init() {
@@ -20,15 +24,18 @@ func (o *outbox) init() {
 	o.iov[0].SetLen(hdrLen)
 }
 
-// write hands one frame to the kernel. The system call is a raw one: on a
-// non-blocking TAP it never sleeps, but it may take long, since the container's
-// own receive path runs inside.
-func (o *outbox) write(fd int, f *frame.Frame) unix.Errno {
-	putHeader(&o.hdr, &f.Meta)
-	o.iov[1].Base = unsafe.SliceData(f.Data)
-	o.iov[1].SetLen(len(f.Data))
-	_, errno := vector(unix.SYS_WRITEV, fd, o.iov[:])
-	o.iov[1].Base = nil
+// write hands one frame, of one or several pieces, to the kernel. The system call
+// is a raw one: on a non-blocking TAP it never sleeps, but it may take long, since
+// the container's own receive path runs inside.
+func (o *outbox) write(fd int, f []frame.Frame) unix.Errno {
+	putHeader(&o.hdr, &f[0].Meta)
+	iov := o.iov[:1+len(f)]
+	for i := range f {
+		iov[1+i].Base = unsafe.SliceData(f[i].Data)
+		iov[1+i].SetLen(len(f[i].Data))
+	}
+	_, errno := vector(unix.SYS_WRITEV, fd, iov)
+	clear(iov[1:])
 	return errno
 }
 

@@ -81,15 +81,26 @@ func (l *Lane) close() error { return unix.Close(l.fd) }
 //
 // Gone means that the interface is down or deleted.
 func (l *Lane) Deliver(f []frame.Frame) (int, frame.Refusal) {
-	for i := range f {
-		if why := l.deliver(&f[i]); why != frame.Accepted {
-			return i, why
+	for n := 0; n < len(f); {
+		whole := f[n : n+wholeFrame(f[n:])]
+		if why := l.deliver(whole); why != frame.Accepted {
+			return n, why
 		}
+		n += len(whole)
 	}
 	return len(f), frame.Accepted
 }
 
-func (l *Lane) deliver(f *frame.Frame) frame.Refusal {
+// wholeFrame is how many of the frames are the first one and its pieces.
+func wholeFrame(f []frame.Frame) int {
+	n := 1
+	for n < len(f) && f[n].GSO == frame.GSOPiece {
+		n++
+	}
+	return n
+}
+
+func (l *Lane) deliver(f []frame.Frame) frame.Refusal {
 	if !l.fits(f) {
 		return frame.TooBig
 	}
@@ -101,16 +112,22 @@ func (l *Lane) deliver(f *frame.Frame) frame.Refusal {
 }
 
 // fits reports whether the container's MTU allows the frame, or each segment
-// of a super-frame. The kernel does not ask: it takes any length.
-func (l *Lane) fits(f *frame.Frame) bool {
+// of a super-frame, which may be in pieces. The kernel does not ask: it takes any
+// length.
+func (l *Lane) fits(pieces []frame.Frame) bool {
+	f := &pieces[0]
 	limit := int(l.mtu.Load()) + ethLen
 	if tagged(f.Data) {
 		limit += tagLen
 	}
 	if f.GSO == frame.GSONone {
-		return len(f.Data) <= limit
+		return len(f.Data) <= limit && len(pieces) == 1
 	}
-	return offloadOf(f.GSO)&l.offloads != 0 && len(f.Data) <= MaxSuperFrame &&
+	length := 0
+	for i := range pieces {
+		length += len(pieces[i].Data)
+	}
+	return offloadOf(f.GSO)&l.offloads != 0 && length <= MaxSuperFrame && len(pieces) <= maxPieces &&
 		int(f.HdrLen)+int(f.GSOSize) <= limit
 }
 

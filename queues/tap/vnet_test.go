@@ -139,7 +139,7 @@ func TestFits(t *testing.T) {
 		{"a kind without offload", tcpOnly, super(frame.GSOTCPv6, 3000, 54, 1400), false},
 		{"an unknown kind", gso, super(99, 3000, 54, 1400), false},
 	} {
-		if got := c.l.fits(c.f); got != c.want {
+		if got := c.l.fits([]frame.Frame{*c.f}); got != c.want {
 			t.Errorf("%s: %t", c.name, got)
 		}
 	}

@@ -15,6 +15,8 @@ const MaxSegments = 1024
 const (
 	tcpFIN = 0x01
 	tcpPSH = 0x08
+	tcpACK = 0x10
+	tcpECE = 0x40
 	tcpCWR = 0x80
 )
 
