@@ -70,6 +70,25 @@ func BenchmarkSegment(b *testing.B) {
 	}
 }
 
+// BenchmarkCoalesce joins 44 segments of 1448 bytes, whose checksums it verifies;
+// or finds in as many connections nothing to join.
+func BenchmarkCoalesce(b *testing.B) {
+	one := oneByOne(b, false, 44, 1448)
+	head := exact(one[0].Data)
+	many := oneByOne(b, false, 44, 1448)
+	for i := range many {
+		edit(&many[i], 34, 7, byte(i))
+	}
+	var c Coalescer
+	b.Run("one flow", func(b *testing.B) {
+		perFrame(b, len(one), func() {
+			copy(one[0].Data, head)
+			c.Coalesce(one, 65550, gathers)
+		})
+	})
+	b.Run("a flow each", func(b *testing.B) { perFrame(b, len(many), func() { c.Coalesce(many, 65550, gathers) }) })
+}
+
 func BenchmarkAnswer(b *testing.B) {
 	var arp, ns, big Header
 	data := udp4(b, 1472)
