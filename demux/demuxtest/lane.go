@@ -16,8 +16,10 @@ type LaneConfig struct {
 	Offloads frame.Offload // see demux.Lane
 	Delay    time.Duration // how long each Deliver takes, per frame
 	// Take, if set, gets each delivered frame instead of the queue; the bytes
-	// are valid during the call.
+	// are valid during the call. One that came in pieces is one.
 	Take func(f *frame.Frame)
+	// Refuse, if set, may refuse a frame.
+	Refuse func(f *frame.Frame) frame.Refusal
 }
 
 // Lane is one worker's half of a container's queue in memory. Deliver,
@@ -33,6 +35,7 @@ type Lane struct {
 	delivering atomic.Bool
 	collecting atomic.Bool
 	gone       atomic.Bool
+	took       atomic.Uint64
 	delay      atomic.Int64
 
 	mu       sync.Mutex
@@ -102,6 +105,10 @@ func (l *Lane) Got() []frame.Frame {
 	return f
 }
 
+// Took is how many frames were delivered since the lane was made, each piece of one
+// counted.
+func (l *Lane) Took() uint64 { return l.took.Load() }
+
 // Queued is how many frames the container sent that nobody collected yet.
 func (l *Lane) Queued() int {
 	l.mu.Lock()
@@ -153,6 +160,7 @@ func (l *Lane) Deliver(f []frame.Frame) (n int, why frame.Refusal) {
 			return n, why
 		}
 		n += 1 + pieces
+		l.took.Add(uint64(1 + pieces))
 	}
 	return n, frame.Accepted
 }
@@ -182,7 +190,13 @@ func (l *Lane) take(f *frame.Frame) frame.Refusal {
 		return frame.Gone
 	case len(f.Data) > l.cfg.MaxFrame:
 		return frame.TooBig
-	case l.cfg.Take != nil:
+	}
+	if l.cfg.Refuse != nil {
+		if why := l.cfg.Refuse(f); why != frame.Accepted {
+			return why
+		}
+	}
+	if l.cfg.Take != nil {
 		l.cfg.Take(f)
 		return frame.Accepted
 	}

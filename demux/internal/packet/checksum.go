@@ -54,6 +54,14 @@ func tailLE(b []byte) (s uint64) {
 	return s
 }
 
+// sumHeader is Sum for a few words of 32 bits, without what that has to do for many.
+func sumHeader(b []byte) (s uint64) {
+	for ; len(b) >= 4; b = b[4:] {
+		s += uint64(binary.BigEndian.Uint32(b))
+	}
+	return s
+}
+
 // Fold reduces a sum to 16 bits by end-around carry. Its complement is the
 // internet checksum; a packet with a right checksum folds to 0xffff.
 func Fold(sum uint64) uint16 {

@@ -220,7 +220,7 @@ func word(b []byte, at int) uint32 { return binary.BigEndian.Uint32(b[at:]) }
 
 // verify says whether the checksums of the segment in f hold, or need not.
 func (s *segment) verify(f *frame.Frame) bool {
-	if !s.v6 && Fold(Sum(f.Data[EthernetLen:s.l4], 0)) != 0xffff {
+	if !s.v6 && Fold(sumHeader(f.Data[EthernetLen:s.l4])) != 0xffff {
 		return false
 	}
 	switch {
@@ -234,7 +234,7 @@ func (s *segment) verify(f *frame.Frame) bool {
 
 // pseudo is the sum of the pseudo-header for length bytes of TCP.
 func (s *segment) pseudo(data []byte, length int) uint64 {
-	return Sum(addresses(data, s.v6), uint64(ProtoTCP)+uint64(length))
+	return sumHeader(addresses(data, s.v6)) + uint64(ProtoTCP) + uint64(length)
 }
 
 // look says what the frame is to a Coalescer that makes super-frames of the kinds in
@@ -339,7 +339,7 @@ func (s *segment) crown(f *frame.Frame, payload int) {
 	} else {
 		binary.BigEndian.PutUint16(b[2:], uint16(length))
 		b[10], b[11] = 0, 0
-		binary.BigEndian.PutUint16(b[10:], ^Fold(Sum(b[:ipv4Len], 0)))
+		binary.BigEndian.PutUint16(b[10:], ^Fold(sumHeader(b[:ipv4Len])))
 	}
 	sum := Fold(s.pseudo(f.Data, int(s.hdr)-int(s.l4)+payload))
 	binary.BigEndian.PutUint16(f.Data[s.l4+tcpChecksum:], sum)
