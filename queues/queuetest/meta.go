@@ -3,6 +3,7 @@ package queuetest
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"github.com/xdpdemux/xdpdemux/demux/frame"
@@ -116,7 +117,43 @@ func superFrame(t *testing.T, kind Kind) {
 		}
 		c.f.GSO, c.f.GSOSize, c.f.HdrLen = c.gso, 1400, uint16(len(c.f.Data)-payload)
 		pass(t, l, peer, c.f)
+		if l.Offloads()&frame.OffloadGather != 0 {
+			gather(t, l, peer, c.f, payload)
+		}
 	}
+}
+
+// gather delivers a super-frame in pieces, between two frames that are whole, and
+// expects it in one.
+func gather(t *testing.T, l lane, peer Peer, f frame.Frame, payload int) {
+	t.Helper()
+	const size = 1400
+	head := f
+	head.Data = f.Data[:len(f.Data)-payload+size]
+	whole := tcpFrame(1000, 1, 300)
+	batch := []frame.Frame{whole, head}
+	for rest := f.Data[len(head.Data):]; len(rest) > 0; {
+		n := min(size, len(rest))
+		batch = append(batch, frame.Frame{Data: rest[:n], Meta: frame.Meta{GSO: frame.GSOPiece, HdrLen: f.HdrLen}})
+		rest = rest[n:]
+	}
+	batch = append(batch, whole)
+	if n, why := l.Deliver(batch); n != len(batch) {
+		t.Fatalf("Deliver = %d, %d, want %d", n, why, len(batch))
+	}
+	for i, want := range []frame.Frame{whole, f, whole} {
+		got := buffers(1, 1<<16+64)
+		if err := peer.Recv(&got[0]); err != nil {
+			t.Fatal(err)
+		}
+		same(t, fmt.Sprint("the container, of frame ", i, ","), got[0], want)
+	}
+}
+
+// lane is what pass and gather need of one.
+type lane interface {
+	Deliver([]frame.Frame) (int, frame.Refusal)
+	Collect([]frame.Frame, int) int
 }
 
 func partialChecksum(t *testing.T, kind Kind) {
@@ -128,10 +165,7 @@ func partialChecksum(t *testing.T, kind Kind) {
 }
 
 // pass sends a frame both ways and expects it, with its Meta, as it was.
-func pass(t *testing.T, l interface {
-	Deliver([]frame.Frame) (int, frame.Refusal)
-	Collect([]frame.Frame, int) int
-}, peer Peer, f frame.Frame) {
+func pass(t *testing.T, l lane, peer Peer, f frame.Frame) {
 	t.Helper()
 	if n, why := l.Deliver([]frame.Frame{f}); n != 1 {
 		t.Fatalf("Deliver = %d, %d", n, why)

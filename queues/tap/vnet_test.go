@@ -143,6 +143,25 @@ func TestFits(t *testing.T) {
 			t.Errorf("%s: %t", c.name, got)
 		}
 	}
+	for pieces, want := range map[int]bool{1: true, 3: true, maxPieces - 1: true, maxPieces: false} {
+		f := []frame.Frame{*super(frame.GSOTCPv4, 1000, 54, 946)}
+		for range pieces {
+			f = append(f, *super(frame.GSOPiece, 946, 54, 0))
+		}
+		if got := gso.fits(f); got != want {
+			t.Errorf("%d pieces: %t", pieces, got)
+		}
+		if f[0].GSO = frame.GSONone; gso.fits(f) {
+			t.Errorf("pieces of nothing")
+		}
+	}
+	large := []frame.Frame{*super(frame.GSOTCPv4, 40000, 54, 1400), *super(frame.GSOPiece, MaxSuperFrame-40000, 54, 0)}
+	if !gso.fits(large) {
+		t.Error("the largest one in pieces was refused")
+	}
+	if large[1].Data = append(large[1].Data, 0); gso.fits(large) {
+		t.Error("a larger one in pieces was taken")
+	}
 }
 
 func TestPutHeader(t *testing.T) {
