@@ -96,7 +96,9 @@ func (w *worker) deliver(to *laneSlot, f []frame.Frame) {
 // pieces. A refused frame is counted and the next one tried, unless none can
 // succeed.
 func (w *worker) give(to *laneSlot, f []frame.Frame) {
-	f, _ = w.join.Coalesce(f, int(to.maxFrame), to.offloads)
+	if to.offloads&frame.OffloadGather != 0 {
+		f, _ = w.join.Coalesce(f, int(to.maxFrame), to.offloads)
+	}
 	for len(f) > 0 {
 		n, why := to.lane.Deliver(f)
 		f = w.took(to, f, n, why)
