@@ -21,12 +21,13 @@ const reserveSlack = 2 * vlanTag
 // breaths until frames were sent from it or it is used up.
 type egress struct {
 	link  Link
-	size  int // of the buffers reserved
-	ask   int // how many to reserve next
-	n     int // reserved
-	next  int // used so far, sent or not
-	views int // how many of view are ready
-	c     int // frames to commit
+	whole WholeLink // link, if it is one
+	size  int       // of the buffers reserved
+	ask   int       // how many to reserve next
+	n     int       // reserved
+	next  int       // used so far, sent or not
+	views int       // how many of view are ready
+	c     int       // frames to commit
 	dry   bool
 	bytes uint64
 
@@ -35,7 +36,11 @@ type egress struct {
 	commit [reserveMax]frame.Frame
 }
 
-func newEgress(l Link) *egress { return &egress{link: l, ask: reserveMin} }
+func newEgress(l Link) *egress {
+	e := &egress{link: l, ask: reserveMin}
+	e.whole, _ = l.(WholeLink)
+	return e
+}
 
 // take lends up to want transmit buffers, of which used says how many are
 // spent. None: the NIC has no room, or is down.
@@ -116,6 +121,8 @@ func (w *worker) wireSize() int { return int(w.table.wireMax) + reserveSlack }
 // toWire sends frame i of the batch of port p to the wire.
 func (w *worker) toWire(p *port, i int, f *frame.Frame) {
 	switch {
+	case w.leavesWhole(p, f):
+		w.wholeToWire(f)
 	case f.GSO != frame.GSONone:
 		w.superToWire(p, f)
 	case f.Flags&frame.NeedsChecksum != 0 && !packet.CompleteChecksum(f.Data, &f.Meta):

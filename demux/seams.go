@@ -23,6 +23,19 @@ type Link interface {
 	Commit(f []frame.Frame)
 }
 
+// WholeLink is a Link with a second way out, by which frames leave as they are:
+// whoever is behind it cuts super-frames and completes checksums. Its methods are the
+// worker's too.
+type WholeLink interface {
+	Link
+	// SendWhole sends one frame, and returns false where it found no room. Frames
+	// leave by it in order, but in none with those of Commit. It never blocks and
+	// never retains Data.
+	SendWhole(f *frame.Frame) bool
+	// Offloads says what may be left to do on a frame. It does not change.
+	Offloads() frame.Offload
+}
+
 // Lane is one worker's half of a container's queue. It belongs to one worker,
 // save that Deliver may run on another thread than Collect and Arm, which is
 // what a slow lane needs; Deliver itself has one caller at a time.

@@ -62,6 +62,9 @@ type Totals struct {
 	// WireFrames and WireBytes are what was committed to the NIC: segments,
 	// answers and ICMP errors included, VLAN tags too.
 	WireFrames, WireBytes uint64
+	// WholeFrames and WholeBytes left by the second way of a WholeLink, a
+	// super-frame as the segments that it makes.
+	WholeFrames, WholeBytes uint64
 	// Built counts answers and ICMP errors that the switch made and sent to
 	// the wire or to a port, BuiltLost those for which there was no room. They
 	// are nobody's received frames, so they stand beside the equation.
@@ -166,6 +169,8 @@ func (s *Switch) workerStats(t *Totals) {
 	for _, w := range s.workers {
 		t.WireFrames += w.wireFrames.load()
 		t.WireBytes += w.wireBytes.load()
+		t.WholeFrames += w.wholeFrames.load()
+		t.WholeBytes += w.wholeBytes.load()
 		t.SlowMoves += w.slowMoves.load()
 		t.SlowLanes += int(w.slowLanes.Load())
 		t.Workers = append(t.Workers, WorkerStats{

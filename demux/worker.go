@@ -80,6 +80,8 @@ type worker struct {
 	slowLanes   atomic.Int64
 	wireFrames  counter
 	wireBytes   counter
+	wholeFrames counter
+	wholeBytes  counter
 	sleeps      counter
 	slowMoves   counter
 }

@@ -120,8 +120,11 @@ type Stats struct {
 	Host       Flow `json:"host"`
 	Containers Flow `json:"containers"`
 	Injected   Flow `json:"injected"`
-	// WireFrames left through the NIC, each segment of a super-frame counted.
+	// WireFrames left by the sockets, each segment of a super-frame counted.
 	WireFrames uint64 `json:"wire_frames"`
+	// WholeFrames left by the kernel's transmit path (--wire-gso) and are not among
+	// WireFrames, each segment of a super-frame counted.
+	WholeFrames uint64 `json:"whole_frames"`
 	// Kernel half.
 	Kernel KernelStats `json:"kernel"`
 	// Ports that were asked for, sorted by name.

@@ -36,7 +36,7 @@ func (a *app) attach() *cobra.Command {
 		},
 	}
 	a.addSettings(cmd, "run_dir", "state_dir", "mode", "zero_copy", "queues", "workers",
-		"ring_size", "frame_size", "max_ports", "allow_link_reset", "no_host_port", "wire_checksum", "busy_poll", "busy_poll_budget")
+		"ring_size", "frame_size", "max_ports", "allow_link_reset", "no_host_port", "wire_checksum", "wire_gso", "busy_poll", "busy_poll_budget")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be chosen and changed, and touch nothing")
 	a.complete(cmd, "mode", words(config.ModeAuto, config.ModeNative, config.ModeGeneric))
 	a.complete(cmd, "zero-copy", words(config.ZeroCopyOff, config.ZeroCopyAuto, config.ZeroCopyOn))

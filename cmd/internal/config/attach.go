@@ -61,6 +61,10 @@ type Attach struct {
 	// from the wire: trust them, complete those that are unfinished, or auto:
 	// complete on a veth, whose wire carries unfinished ones, and trust else.
 	WireChecksum string
+	// WireGSO has the kernel, and the NIC where it can, cut and complete the TCP
+	// that containers send to the wire. It then leaves by the host's own transmit
+	// path, through tc, in place of the sockets.
+	WireGSO bool
 	// BusyPoll is how long, in microseconds, the kernel may poll the NIC for a
 	// worker that asks for frames; 0 leaves it to interrupts. BusyPollBudget is
 	// how many frames one poll may take.

@@ -32,6 +32,7 @@ func Settings() []Setting {
 		{"allow_link_reset", "attach also where the driver resets the link for it", func(a *Attach) any { return &a.AllowLinkReset }},
 		{"no_host_port", "do not join the host's own stack to its containers", func(a *Attach) any { return &a.NoHostPort }},
 		{"wire_checksum", "TCP and UDP checksums from the wire: auto (complete on a veth), trust or complete", func(a *Attach) any { return &a.WireChecksum }},
+		{"wire_gso", "leave cutting and checksums of the TCP that containers send to the kernel and the NIC; it then passes tc", func(a *Attach) any { return &a.WireGSO }},
 		{"busy_poll", "microseconds that the kernel polls the NIC for a worker, 0 for interrupts", func(a *Attach) any { return &a.BusyPoll }},
 		{"busy_poll_budget", "frames that one busy poll may take", func(a *Attach) any { return &a.BusyPollBudget }},
 	}

@@ -119,7 +119,7 @@ func (d *Daemon) Stats(ctx context.Context, names []string) (api.Stats, error) {
 	t := d.sw.Stats()
 	s := api.Stats{
 		NIC: d.cfg.NIC, Time: time.Now(), Total: flow(&t.All), Wire: flow(&t.Wire), Host: flow(&t.Host),
-		Containers: flow(&t.Ports), Injected: flow(&t.Injected), WireFrames: t.WireFrames, Ports: d.portStats(names),
+		Containers: flow(&t.Ports), Injected: flow(&t.Injected), WireFrames: t.WireFrames, WholeFrames: t.WholeFrames, Ports: d.portStats(names),
 	}
 	var err error
 	s.Kernel, err = d.kernelStats()

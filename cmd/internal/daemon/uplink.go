@@ -11,6 +11,7 @@ import (
 	"github.com/xdpdemux/xdpdemux/cmd/internal/config"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/neighbour"
 	"github.com/xdpdemux/xdpdemux/cmd/internal/undo"
+	"github.com/xdpdemux/xdpdemux/demux"
 	"github.com/xdpdemux/xdpdemux/nic"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
@@ -21,6 +22,7 @@ import (
 type uplink struct {
 	mode    xdp.Mode
 	sockets []*xdp.Socket // by queue
+	outlets []*xdp.Outlet // by queue; none without --wire-gso
 	slots   int           // how many of them frames are redirected to
 	undo    undo.Stack    // of the attachment and the packet socket
 	close   undo.Stack    // of the sockets
@@ -162,7 +164,7 @@ func (d *Daemon) openSockets(u *uplink) error {
 
 // closeSockets closes all of them; the workers have been halted.
 func (u *uplink) closeSockets() error {
-	u.sockets = nil
+	u.sockets, u.outlets = nil, nil
 	u.rescued.Store(0)
 	return errors.Join(u.clearSlots(), u.close.Run())
 }
@@ -178,6 +180,15 @@ func (d *Daemon) openSocket(u *uplink, queue int) error {
 		defer d.ledger.closed(s)
 		return s.Close()
 	})
+	if !d.cfg.WireGSO {
+		return nil
+	}
+	o, err := xdp.OpenOutlet(d.nic.Index())
+	if err != nil {
+		return fmt.Errorf("opening a second way out of %s: %w", d.cfg.NIC, err)
+	}
+	u.outlets = append(u.outlets, o)
+	u.close.Push("a second way out", o.Close)
 	return nil
 }
 
@@ -242,6 +253,17 @@ func (d *Daemon) links() []linked {
 	links := make([]linked, len(d.up.sockets))
 	for i, s := range d.up.sockets {
 		links[i] = s
+		if i < len(d.up.outlets) {
+			links[i] = wholeLink{s, d.up.outlets[i]}
+		}
 	}
 	return links
 }
+
+// wholeLink is a socket with the second way out beside it.
+type wholeLink struct {
+	*xdp.Socket
+	*xdp.Outlet
+}
+
+var _ demux.WholeLink = wholeLink{}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	endian "encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,40 +14,99 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"github.com/xdpdemux/xdpdemux/cmd/internal/api"
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
 
+// fetched is the size in bytes of a file that is fetched.
+const fetched = 20 << 20
+
 // TestJoinedStreams: what unmodified programs send from the wire into a container
 // arrives intact, and in super-frames, whether the wire's checksums are finished, as
-// a real one's are, or left unfinished, as a veth's are. From another container it
-// arrives in super-frames anyhow.
+// a real one's are, or left unfinished, as a veth's are.
 func TestJoinedStreams(t *testing.T) {
 	nictest.Require(t, "curl", "python3", "ethtool")
 	m := usual(t, nictest.Config{})
-	dir := t.TempDir()
-	want := randomFile(t, filepath.Join(dir, "blob"), 50<<20)
+	f := newFile(t, fetched)
 	for _, finished := range []string{"off", "on"} {
 		m.Wire.Run(t, "ethtool", "-K", m.WireNIC, "tx", finished)
-		for i, addr := range []string{wire4, "[" + wire6 + "]"} {
+		for i, addr := range []string{wire4, wire6} {
 			t.Run(fmt.Sprintf("%s, the wire's tx checksumming %s", addr, finished), func(t *testing.T) {
 				inside := listenRaw(t, m.Containers[i], m.Containers[i].Index(t, "eth0"), func(f []byte) bool { return len(f) > 2*1514 })
-				srv := m.Wire.Start(t, "python3", "-u", "-m", "http.server", "-d", dir, "-b", strings.Trim(addr, "[]"), "8000")
-				nictest.Eventually(t, "the HTTP server", func() bool { return strings.Contains(srv.Output(), "Serving") })
-				got := filepath.Join(t.TempDir(), "got")
-				m.Containers[i].Run(t, "curl", "-sS", "--fail", "-m", "60", "-o", got, fmt.Sprintf("http://%s:8000/blob", addr))
-				data, err := os.ReadFile(got)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if sum := sha256.Sum256(data); !bytes.Equal(sum[:], want) {
-					t.Errorf("%d bytes arrived, and not those that were sent", len(data))
-				}
+				f.fetch(t, m.Wire, m.Containers[i], addr)
 				nictest.Eventually(t, "super-frames inside", func() bool { return inside.any(func([]byte) bool { return true }) })
 			})
 		}
 	}
 	if total := m.stats().Total; total.Dropped() > 0 {
 		t.Errorf("lost: %v", total.Drops)
+	}
+}
+
+// TestWholeWayOut: with --wire-gso what containers send by TCP reaches the wire
+// intact, in frames of its MTU, and not by the sockets, which other frames leave by.
+func TestWholeWayOut(t *testing.T) {
+	nictest.Require(t, "curl", "python3", "ethtool", "ping")
+	m := usual(t, nictest.Config{}, "--wire-gso")
+	m.Host.Run(t, "ethtool", "-K", m.NIC, "tx", "off", "tso", "off")
+	f := newFile(t, fetched)
+	sent := func(s api.Stats) (n uint64) {
+		for _, k := range s.Kernel.Sockets {
+			n += k.Sent
+		}
+		return n
+	}
+	outside := listenRaw(t, m.Wire, m.Wire.Index(t, m.WireNIC), func(f []byte) bool { return len(f) > 1514 })
+	for i, addr := range []string{a4, b6, m4} {
+		t.Run(addr, func(t *testing.T) {
+			ping(t, m.Wire, addr)
+			before := m.stats()
+			f.fetch(t, m.Containers[i], m.Wire, addr)
+			after := m.stats()
+			if n := sent(after) - sent(before); n > 1000 {
+				t.Errorf("%d frames left by the sockets", n)
+			}
+			if n := after.WholeFrames - before.WholeFrames; n < fetched/1448 {
+				t.Errorf("%d left by the kernel's own way", n)
+			}
+		})
+	}
+	if outside.any(func([]byte) bool { return true }) {
+		t.Error("a frame larger than the MTU came out")
+	}
+	if total := m.stats().Total; total.Dropped() > 0 {
+		t.Errorf("lost: %v", total.Drops)
+	}
+	requireConserved(t, m.stats())
+	m.detach()
+}
+
+// file is one that is fetched.
+type file struct {
+	dir string
+	sum []byte
+}
+
+func newFile(t *testing.T, size int) *file {
+	t.Helper()
+	dir := t.TempDir()
+	return &file{dir, randomFile(t, filepath.Join(dir, "blob"), size)}
+}
+
+// fetch has curl fetch the file from an HTTP server at addr, and requires that it
+// arrives intact.
+func (f *file) fetch(t *testing.T, server, client *nictest.NS, addr string) {
+	t.Helper()
+	srv := server.Start(t, "python3", "-u", "-m", "http.server", "-d", f.dir, "-b", addr, "8000")
+	nictest.Eventually(t, "the HTTP server", func() bool { return strings.Contains(srv.Output(), "Serving") })
+	got := filepath.Join(t.TempDir(), "got")
+	client.Run(t, "curl", "-sS", "--fail", "-m", "60", "-o", got, "http://"+net.JoinHostPort(addr, "8000")+"/blob")
+	data, err := os.ReadFile(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha256.Sum256(data); !bytes.Equal(sum[:], f.sum) {
+		t.Errorf("%d bytes arrived, and not those that were sent", len(data))
 	}
 }
 
