@@ -141,6 +141,9 @@ func staysWithHost(cfg config.Attach) []string {
 		"every frame that is for no port stays with the host's stack, as before, also while the daemon is stopped or dead",
 		"frames of ports pass neither the host's firewall (nftables, iptables, tc) nor tcpdump -i " + cfg.NIC,
 	}
+	if cfg.WireGSO {
+		says = append(says, "but TCP that tap containers send to the wire passes tc's egress hook and is seen by tcpdump (--wire-gso)")
+	}
 	if !cfg.NoHostPort {
 		says = append(says, "the host and its containers reach each other through the host port, where the host's firewall does apply")
 	}
