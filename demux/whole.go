@@ -15,11 +15,11 @@ func (w *worker) leavesWhole(p *port, f *frame.Frame) bool {
 	if e == nil || e.whole == nil || p.VLAN != 0 || p.lanes[w.id].flags&laneSuper == 0 || !isTCP(f.Data) {
 		return false
 	}
-	need := frame.OffloadChecksum
-	if f.GSO != frame.GSONone {
-		need = superOffload(f.GSO)
+	if f.GSO == frame.GSONone {
+		return e.whole.Offloads()&frame.OffloadChecksum != 0
 	}
-	return e.whole.Offloads()&need == need
+	need := superOffload(f.GSO)
+	return e.whole.Offloads()&need == need && f.Flags&frame.NeedsChecksum != 0 // the kernel knows no other ones
 }
 
 // isTCP tells whether an untagged frame is TCP directly behind its IP header, which

@@ -40,6 +40,7 @@ func TestLeavesWhole(t *testing.T) {
 		{"a super-frame", "S", tcpOffloads, wide, 1, 0, 8, 10_000 + 8*54},
 		{"TCP that is none", "S", tcpOffloads, single, 1, 0, 1, 154},
 		{"an unfinished one", "S", tcpOffloads, lazy, 1, 0, 1, 154},
+		{"a super-frame with another checksum", "S", tcpOffloads, finishedWide(wide), 0, 8, 8, 10_000 + 8*54},
 		{"UDP", "S", tcpOffloads, datagram, 0, 1, 1, 142},
 		{"in a VLAN", "V", tcpOffloads, wide, 0, 8, 8, 10_000 + 8*58},
 		{"a port without super-frames", "N", tcpOffloads, frame.Frame{Data: tcp(nicMAC, peerMAC, n4, far4, 100)}, 0, 1, 1, 154},
@@ -68,6 +69,11 @@ func TestLeavesWhole(t *testing.T) {
 			}
 		})
 	}
+}
+
+func finishedWide(f frame.Frame) frame.Frame {
+	f.Flags = 0
+	return f
 }
 
 // TestLeavesWholeRefused: what does not leave whole is lost for its reason, once.
