@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -22,6 +23,20 @@ func pin(cpu int) error {
 		return fmt.Errorf("binding a thread to processor %d: %w", cpu, err)
 	}
 	return nil
+}
+
+// pinned runs fn on one processor, and then gives the calling thread, which is
+// somebody else's, its processors back.
+func pinned(cpu int, fn func() error) (err error) {
+	var before unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("asking for a thread's processors: %w", err)
+	}
+	defer func() { err = errors.Join(err, unix.SchedSetaffinity(0, &before)) }()
+	if err := pin(cpu); err != nil {
+		return err
+	}
+	return fn()
 }
 
 // onCPU runs fn on a thread of its own that is bound to a processor, and which
