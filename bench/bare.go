@@ -88,7 +88,17 @@ func compare(size int) asm.Instructions {
 // counters.
 func countAndDrop(b *bed, inside func(func() error) error, ifindex, size int) func() (arrivals, error) {
 	counts := oneValue(b, 2*badCount)
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: dropIPv4(counts.FD(), size)})
+	attachNative(b, inside, ifindex, dropIPv4(counts.FD(), size))
+	return func() (arrivals, error) {
+		var n [2]uint64
+		err := counts.Lookup(uint32(0), &n)
+		return arrivals{n[0], n[1]}, err
+	}
+}
+
+// attachNative puts a program on a device.
+func attachNative(b *bed, inside func(func() error) error, ifindex int, code asm.Instructions) {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: code})
 	b.check(err)
 	b.Cleanup(func() { prog.Close() })
 	b.check(inside(func() error {
@@ -98,19 +108,18 @@ func countAndDrop(b *bed, inside func(func() error) error, ifindex, size int) fu
 		}
 		return err
 	}))
-	return func() (arrivals, error) {
-		var n [2]uint64
-		err := counts.Lookup(uint32(0), &n)
-		return arrivals{n[0], n[1]}, err
-	}
 }
 
 // openBare receives and gives back, or just sends.
 func openBare(b *bed, c *testCase) *stage {
 	s := newStage(b, c, false)
 	socket := attachSocket(b, s)
-	if c.Direction == wireOut {
+	switch c.Direction {
+	case wireOut:
 		transmit(b, s, socket)
+		return s
+	case both:
+		returning(b, s, socket)
 		return s
 	}
 	s.meter = newMeter()
@@ -135,6 +144,25 @@ func transmit(b *bed, s *stage, socket *xdp.Socket) {
 			next++
 		}
 		socket.Commit(f[:n])
+	})
+}
+
+// returning sends back what comes, as far as the kernel takes it.
+func returning(b *bed, s *stage, socket *xdp.Socket) {
+	in, out := make([]frame.Frame, burst), make([]frame.Frame, burst)
+	spin(b, s, workerCPU, func() {
+		n := socket.Recv(in)
+		if n == 0 {
+			yield()
+			return
+		}
+		room := socket.Reserve(out[:n], maxFrame)
+		for i := range room {
+			out[i].Data = out[i].Data[:copy(out[i].Data, in[i].Data)]
+			reflect(out[i].Data)
+		}
+		socket.Commit(out[:room])
+		socket.Release()
 	})
 }
 

@@ -6,6 +6,7 @@ import "fmt"
 const (
 	wireIn  = "wire-in"
 	wireOut = "wire-out"
+	both    = "both"    // wire to container and back, as much as goes
 	local   = "local"   // container to container
 	ring    = "ring"    // memif, no NIC at all
 	latency = "latency" // wire to container to wire
@@ -24,6 +25,9 @@ type testCase struct {
 	// Blocking has workers and consumers sleep when there is nothing to do, and
 	// measures what all processors spend.
 	Blocking bool
+	// HalfOf names a contender: the load is half of what it delivers of as much
+	// as the generator makes, found when the case begins. 0 Mpps then.
+	HalfOf string
 	// Contenders are their names; Limit is the one that the others are compared to.
 	Contenders []string
 	Limit      string
@@ -44,8 +48,14 @@ func (c *testCase) name() string {
 	if c.Mpps > 0 {
 		n += fmt.Sprintf("/%gMpps", c.Mpps)
 	}
+	if c.HalfOf != "" {
+		n += "/half-" + c.HalfOf
+	}
 	return n
 }
+
+// probed tells whether round trips are those of single frames among a load.
+func (c *testCase) probed() bool { return c.Direction == latency && (c.HalfOf != "" || c.Mpps > 0) }
 
 // sizes are the frames' in bytes without frame check sequence, in turn.
 func (c *testCase) sizes() []int {

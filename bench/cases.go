@@ -44,7 +44,16 @@ func committedCases() (list []testCase) {
 	add(testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge"},
 		[]string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100, 1000)
 
-	add(testCase{Direction: local, Size: "64B", Limit: "memif"}, []string{"memif"}, 2, 16, 1000)
+	loaded := testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge", HalfOf: "bridge"}
+	add(loaded, []string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100)
+
+	add(testCase{Direction: both, Size: "64B", Limit: nameBare},
+		[]string{nameBare, "inproc", "memif", "tap", "bridge", "macvlan", "routed"}, 1, 100)
+
+	passing := testCase{Direction: local, Size: "64B", Limit: "bridge"}
+	add(passing, []string{"bridge", "macvlan", "routed", "tap", "memif", "inproc"}, 2, 16)
+	passing.Limit = "memif"
+	add(passing, []string{"memif", "inproc"}, 1000)
 
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {

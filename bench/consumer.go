@@ -20,10 +20,11 @@ const (
 
 // What a consumer does.
 const (
-	modeRead = "read" // reads every byte of what comes, and counts
-	modeSend = "send" // sends to the wire, as much as goes
-	modeEcho = "echo" // sends back what comes
-	modePass = "pass" // each container sends to the next, and all read
+	modeRead  = "read"  // reads every byte of what comes, and counts
+	modeSend  = "send"  // sends to the wire, as much as goes
+	modeEcho  = "echo"  // sends back what comes
+	modePass  = "pass"  // each container sends to the next, and all read
+	modeProbe = "probe" // reads, and sends back what is a probe
 )
 
 // orders is what the consumer process is told when it starts.

@@ -38,6 +38,9 @@ type stage struct {
 	// arrived counts at the wire's end, in place of count.
 	arrived func() (arrivals, error)
 	ping    *pinger
+	probes  *probes
+	// mpps is the load where the case finds it by itself.
+	mpps float64
 }
 
 // arrivals counts frames at their destination.
@@ -69,19 +72,31 @@ func newStage(b *bed, c *testCase, byMAC bool) *stage {
 		Sizes: c.sizes(), Containers: c.Containers, Zipf: c.Zipf, Random: c.Random, ByMAC: byMAC,
 		Src: rig.Wire.MAC(b, rig.WireNIC), NIC: rig.Host.MAC(b, rig.NIC),
 	}}
-	switch c.Direction {
-	case wireIn:
-		s.gen = newGenerator(b, rig, s.t)
-	case wireOut:
-		size := 0
-		if len(s.t.Sizes) == 1 {
-			size = s.t.Sizes[0]
-		}
-		s.arrived = countAndDrop(b, rig.Wire.Do, rig.Wire.Index(b, rig.WireNIC), size)
-	case latency:
+	switch {
+	case c.Direction == wireIn:
+		s.gen = newGenerator(b, rig, s.t, nil)
+	case c.Direction == both:
+		s.gen = newGenerator(b, rig, s.t, nil)
+		s.watchWire(b)
+	case c.Direction == wireOut:
+		s.watchWire(b)
+	case c.probed():
+		s.t.Probes = probeEvery
+		s.probes = newProbes(b, s)
+		s.gen = newGenerator(b, rig, s.t, s.probes.stamps)
+	case c.Direction == latency:
 		s.ping = newPinger(b, s)
 	}
 	return s
+}
+
+// watchWire counts at the wire's end.
+func (s *stage) watchWire(b *bed) {
+	size := 0
+	if len(s.t.Sizes) == 1 {
+		size = s.t.Sizes[0]
+	}
+	s.arrived = countAndDrop(b, s.rig.Wire.Do, s.rig.Wire.Index(b, s.rig.WireNIC), size)
 }
 
 // orders are those of the consumer of the case, but for its queues.
@@ -92,8 +107,11 @@ func (s *stage) orders(c *testCase) orders {
 		o.Mode, o.CPU = modeSend, generatorCPU
 	case local: // the same: the worker has a processor of its own
 		o.Mode, o.CPU = modePass, generatorCPU
-	case latency:
+	case latency, both:
 		o.Mode = modeEcho
+	}
+	if c.probed() {
+		o.Mode = modeProbe
 	}
 	return o
 }

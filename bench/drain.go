@@ -65,6 +65,11 @@ func openSink(o orders, p *page) (sink, error) {
 	return nil, fmt.Errorf("no kind of queue is named %q", o.Kind)
 }
 
+// goesBack tells whether a frame of size bytes is sent back in that mode.
+func goesBack(mode string, size int) bool {
+	return mode == modeEcho || mode == modeProbe && size == probeLen
+}
+
 // faucet opens and closes the flow out of a sink.
 type faucet struct {
 	sink  sink

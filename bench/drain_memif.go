@@ -120,14 +120,18 @@ func (s *memifSink) send() error {
 // take counts frames that container i has read, and sends them back if it is to.
 func (s *memifSink) take(i int, frames [][]byte) error {
 	s.judge(i, frames)
-	if s.mode != modeEcho {
-		return nil
+	for from, to := 0, 0; from < len(frames); from = to + 1 {
+		for to = from; to < len(frames) && goesBack(s.mode, len(frames[to])); to++ {
+			reflect(frames[to])
+		}
+		if to == from {
+			continue
+		}
+		if _, err := s.rings[i].Write(frames[from:to]); err != nil {
+			return err
+		}
 	}
-	for _, f := range frames {
-		reflect(f)
-	}
-	_, err := s.rings[i].Write(frames)
-	return err
+	return nil
 }
 
 // judge counts frames that container i has read.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,8 @@ type udpSink struct {
 	got      *datagrams
 	mode     string
 	out      *outgoing
-	payloads [][][]byte // in modeSend, what each container sends
+	payloads [][][]byte   // in modeSend and modePass, what each container sends
+	to       []netip.Addr // in modePass, to whom
 }
 
 // socketBuffer is how many bytes may wait in each container's socket.
@@ -28,12 +30,18 @@ const socketBuffer = 1 << 20
 
 func openUDP(o orders, p *page) (s *udpSink, err error) {
 	s = &udpSink{check: newChecker(o.Traffic), page: p, got: newDatagrams(), mode: o.Mode, out: newOutgoing()}
-	if o.Mode == modeSend {
+	switch o.Mode {
+	case modeSend:
 		s.payloads = outwardFrames(o.Traffic)
-		for _, frames := range s.payloads {
-			for i := range frames {
-				frames[i] = frames[i][payloadAt:]
-			}
+	case modePass:
+		s.payloads, _ = passedFrames(o.Traffic)
+		for i := range s.payloads {
+			s.to = append(s.to, o.Traffic.address((i+1)%o.Traffic.Containers))
+		}
+	}
+	for _, frames := range s.payloads {
+		for i := range frames {
+			frames[i] = frames[i][payloadAt:]
 		}
 	}
 	if s.poll, err = newPoller(); err != nil {
@@ -78,8 +86,13 @@ func listenIn(place string) (fd int, err error) {
 
 // sweep is described at sink.
 func (s *udpSink) sweep(block bool) error {
-	if s.mode == modeSend {
+	switch s.mode {
+	case modeSend:
 		return s.send()
+	case modePass:
+		if err := s.send(); err != nil {
+			return err
+		}
 	}
 	timeout := time.Duration(0)
 	if block {
@@ -100,6 +113,9 @@ func (s *udpSink) sweep(block bool) error {
 // send has each container in turn send a batch.
 func (s *udpSink) send() error {
 	for i, fd := range s.sockets {
+		if s.to != nil {
+			s.out.aim(s.to[i], drainPort)
+		}
 		for j, data := range s.payloads[i] {
 			s.out.put(j, data)
 		}
@@ -120,13 +136,15 @@ func (s *udpSink) read(i int) error {
 			good++
 		}
 	}
-	if s.mode == modeEcho {
-		for j := range n {
-			s.out.put(j, s.got.data(j))
+	back := 0
+	for j := range n {
+		if goesBack(s.mode, payloadAt+len(s.got.data(j))) {
+			s.out.put(back, s.got.data(j))
+			back++
 		}
-		if _, err := s.out.send(s.sockets[i], n); err != nil {
-			return err
-		}
+	}
+	if _, err := s.out.send(s.sockets[i], back); err != nil {
+		return err
 	}
 	if n > 0 {
 		s.page.counter(countFrames).Add(good)

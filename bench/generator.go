@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -23,6 +24,7 @@ type generator struct {
 	prog   *ebpf.Program
 	counts *ebpf.Map
 	frame  []byte
+	stamps *ebpf.Map // nil: no probes; see probe.go
 }
 
 const (
@@ -46,9 +48,13 @@ const (
 )
 
 // newGenerator loads the program and its table for the traffic. Every frame
-// leaves by the rig's wire.
-func newGenerator(b *bed, rig *nictest.Rig, t traffic) *generator {
-	g := &generator{wire: rig.Wire, frame: t.frame(0, largest(t.Sizes))}
+// leaves by the rig's wire. Probes leave the time of their departure in stamps.
+func newGenerator(b *bed, rig *nictest.Rig, t traffic, stamps *ebpf.Map) *generator {
+	sizes := t.Sizes
+	if t.Probes > 0 {
+		sizes = append(slices.Clone(sizes), probeLen)
+	}
+	g := &generator{wire: rig.Wire, frame: t.frame(0, largest(sizes)), stamps: stamps}
 	order := t.order()
 	targets := oneValue(b, targetLen*len(order))
 	b.check(targets.Put(uint32(0), t.targets(order)))
@@ -56,7 +62,7 @@ func newGenerator(b *bed, rig *nictest.Rig, t traffic) *generator {
 	var err error
 	g.prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.XDP, License: "GPL",
-		Instructions: writeAndRedirect(g, targets, len(order), rig.Wire.Index(b, rig.WireNIC), len(t.Sizes) > 1),
+		Instructions: writeAndRedirect(g, targets, len(order), rig.Wire.Index(b, rig.WireNIC), len(sizes) > 1),
 	})
 	b.check(err)
 	b.Cleanup(func() { g.prog.Close() })
@@ -100,6 +106,9 @@ func (t traffic) targets(order []uint16) []byte {
 	table := make([]byte, 0, targetLen*len(order))
 	for n, i := range order {
 		size := t.Sizes[n%len(t.Sizes)]
+		if t.Probes > 0 && n%t.Probes == 0 {
+			size = probeLen
+		}
 		f := t.frame(int(i), size)
 		e := make([]byte, targetLen)
 		copy(e[targetDst:], f[ipDstAt:ipDstAt+4])
@@ -141,8 +150,11 @@ func writeAndRedirect(g *generator, targets *ebpf.Map, entries, ifindex int, mix
 		code = append(code, writeLength(ipLenAt, ethLen)...)
 		code = append(code, writeLength(udpLenAt, udpAt)...)
 	}
+	if g.stamps != nil {
+		code = append(code, stampProbe(g.stamps)...)
+	}
 	return append(code,
-		asm.Mov.Imm(asm.R1, int32(ifindex)),
+		asm.Mov.Imm(asm.R1, int32(ifindex)).WithSymbol("go"),
 		asm.Mov.Imm(asm.R2, 0),
 		asm.FnRedirect.Call(),
 		asm.Return(),

@@ -82,7 +82,7 @@ func outer(i int) string { return fmt.Sprintf("v%d", i) }
 const inner = "eth0"
 
 // outerMAC is the address of every host's end: no two of them are in one network.
-const outerMAC = "02:72:ff:00:00:01"
+func outerMAC() [6]byte { return [6]byte{0x02, 0x72, 0xff, 0, 0, 1} }
 
 // addPairs makes a veth pair for each container.
 func addPairs(b *bed, s *stage, mac func(i int) [6]byte) {
@@ -90,19 +90,35 @@ func addPairs(b *bed, s *stage, mac func(i int) [6]byte) {
 	for i, ns := range s.rig.Containers {
 		hw := mac(i)
 		lines = append(lines, fmt.Sprintf("link add %s address %s type veth peer name %s address %s netns %s",
-			outer(i), outerMAC, inner, net.HardwareAddr(hw[:]), ns.Name))
+			outer(i), text(outerMAC()), inner, net.HardwareAddr(hw[:]), ns.Name))
 	}
 	batch(b, s.rig.Host, "ip", lines)
 }
 
 // addressContainers gives each container's interface its address and sets it
 // up, with a route back to where all frames come from, over that neighbour.
-func addressContainers(b *bed, s *stage, neighbour string) {
+func addressContainers(b *bed, s *stage, neighbour string, next func(i int) [6]byte) {
 	for i, ns := range s.rig.Containers {
-		batch(b, ns, "ip", append([]string{
+		lines := []string{
 			fmt.Sprintf("addr add %s/32 dev %s", s.t.address(i), inner),
 			fmt.Sprintf("link set %s up", inner),
-		}, wayBack(neighbour)...))
+		}
+		lines = append(lines, wayBack(neighbour)...)
+		batch(b, ns, "ip", append(lines, s.wayOn(i, next)...))
+	}
+}
+
+// wayOn are the lines of ip for container i's way to the next one, which has that
+// address for it: none where there is only one.
+func (s *stage) wayOn(i int, mac func(i int) [6]byte) []string {
+	if s.t.Containers < 2 {
+		return nil
+	}
+	to := (i + 1) % s.t.Containers
+	hw := mac(to)
+	return []string{
+		fmt.Sprintf("route add %s/32 dev %s scope link", s.t.address(to), inner),
+		fmt.Sprintf("neigh add %s lladdr %s dev %s nud permanent", s.t.address(to), net.HardwareAddr(hw[:]), inner),
 	}
 }
 
@@ -116,13 +132,16 @@ func wayBackOver(device, neighbour string) []string {
 	}
 }
 
+// text is a MAC address as programs read it.
+func text(mac [6]byte) string { return net.HardwareAddr(mac[:]).String() }
+
 // wireMAC is the address of the wire's end.
-func (s *stage) wireMAC() string { return net.HardwareAddr(s.t.Src[:]).String() }
+func (s *stage) wireMAC() string { return text(s.t.Src) }
 
 func openBridge(b *bed, c *testCase) *stage {
 	s := kernelStage(b, c, true)
 	addPairs(b, s, s.t.mac)
-	addressContainers(b, s, s.wireMAC())
+	addressContainers(b, s, s.wireMAC(), s.t.mac)
 	lines := []string{
 		"link add br0 type bridge mcast_snooping 0",
 		"link set " + s.rig.NIC + " master br0",
@@ -149,7 +168,7 @@ func openMacvlan(b *bed, c *testCase) *stage {
 			s.rig.NIC, inner, net.HardwareAddr(mac[:]), ns.Name))
 	}
 	batch(b, s.rig.Host, "ip", lines)
-	addressContainers(b, s, s.wireMAC())
+	addressContainers(b, s, s.wireMAC(), s.t.mac)
 	consume(b, s, c)
 	return s
 }
@@ -159,7 +178,7 @@ func openRouted(b *bed, c *testCase) *stage {
 	s.rig.Host.SetSysctl(b, "net/ipv4/ip_forward", "1")
 	hidden := func(i int) [6]byte { return [6]byte{2, 0x72, 0, 0, byte(i >> 8), byte(i)} }
 	addPairs(b, s, hidden)
-	addressContainers(b, s, outerMAC)
+	addressContainers(b, s, text(outerMAC()), func(int) [6]byte { return outerMAC() })
 	lines := wayBackOver(s.rig.NIC, s.wireMAC())
 	for i := range s.rig.Containers {
 		mac := hidden(i)

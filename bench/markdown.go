@@ -33,8 +33,8 @@ func (r *results) markdown(w io.Writer, file string) error {
 		if row.Case != last {
 			last = row.Case
 			p.line("\n## %s\n", last)
-			p.line("| contender | Mpps | ± | of limit | ± | worker ns | beyond limit | CPU ns | p50 µs | p99 µs | p99.9 µs | bad |")
-			p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+			p.line("| contender | Mpps | ± | of limit | ± | worker ns | beyond limit | CPU ns | p50 µs | p99 µs | p99.9 µs | bad | more |")
+			p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|")
 		}
 		p.line("%s", row.markdown())
 	}
@@ -85,7 +85,7 @@ func (c *chunk) anchor(name string) string {
 
 func (r *row) markdown() string {
 	if why := r.why(); why != "" {
-		return fmt.Sprintf("| %s | %s %s", r.Contender, strings.ReplaceAll(why, "|", "/"), strings.Repeat("|", 11))
+		return fmt.Sprintf("| %s | %s %s", r.Contender, strings.ReplaceAll(why, "|", "/"), strings.Repeat("|", 12))
 	}
 	cells := append([]string{r.Contender}, r.cells()...)
 	return "| " + strings.Join(cells, " | ") + " |"

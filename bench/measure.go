@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -24,6 +26,8 @@ type sample struct {
 	P50Us  float64 `json:"p50_us,omitempty"`
 	P99Us  float64 `json:"p99_us,omitempty"`
 	P999Us float64 `json:"p999_us,omitempty"`
+	// More are figures that only one kind of case has, by name with unit.
+	More map[string]float64 `json:"more,omitempty"`
 }
 
 // The figures of a sample; NaN is one that was not measured.
@@ -35,6 +39,14 @@ func (s sample) cpuNs() float64    { return measured(s.CPUNs) }
 func (s sample) p50() float64      { return measured(s.P50Us) }
 func (s sample) p99() float64      { return measured(s.P99Us) }
 func (s sample) p999() float64     { return measured(s.P999Us) }
+
+// more is the figure of that name.
+func (s sample) more(name string) float64 {
+	if v, ok := s.More[name]; ok {
+		return v
+	}
+	return math.NaN()
+}
 
 func measured(v float64) float64 {
 	if v == 0 {
@@ -68,6 +80,9 @@ func (s sample) String() string {
 	if s.P99Us > 0 {
 		out += fmt.Sprintf(", p50 %.1f µs, p99 %.1f µs", s.P50Us, s.P99Us)
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.More)) {
+		out += fmt.Sprintf(", %s %.4g", name, s.More[name])
+	}
 	if s.Bad > 0 {
 		out += fmt.Sprintf(", %d BAD", s.Bad)
 	}
@@ -90,7 +105,7 @@ func flowing(ctx context.Context, s *stage, c *testCase, window time.Duration) (
 	}
 	if s.gen != nil {
 		ctx, cancel := context.WithCancel(ctx)
-		generating := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, c.Mpps) })
+		generating := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, max(c.Mpps, s.mpps)) })
 		defer func() {
 			cancel()
 			err = errors.Join(err, <-generating)
@@ -110,6 +125,9 @@ func flowing(ctx context.Context, s *stage, c *testCase, window time.Duration) (
 	if s.burner != nil {
 		out.BusyNs = s.burner.busy(before.turns, after.turns, out.Seconds)
 	}
+	if s.probes != nil {
+		after.probes.into(&out, before.probes)
+	}
 	return out, nil
 }
 
@@ -120,16 +138,18 @@ type mark struct {
 	sent   uint64
 	worker reading
 	turns  []uint64
+	probes probeReading
 }
 
 func (s *stage) mark() (m mark, err error) {
 	m.at = time.Now()
-	count := s.count
-	if s.arrived != nil {
-		count = s.arrived
-	}
-	if m.arrivals, err = count(); err != nil {
+	if m.arrivals, err = s.arrivals(); err != nil {
 		return m, fmt.Errorf("counting what arrived: %w", err)
+	}
+	if s.probes != nil {
+		if m.probes, err = s.probes.read(); err != nil {
+			return m, fmt.Errorf("reading the probes: %w", err)
+		}
 	}
 	if s.meter != nil {
 		m.worker = s.meter.read()
@@ -141,6 +161,20 @@ func (s *stage) mark() (m mark, err error) {
 		m.sent, err = s.gen.sent()
 	}
 	return m, err
+}
+
+// arrivals are those at the wire's end, if frames go there, with what was wrong
+// at the containers on the way.
+func (s *stage) arrivals() (a arrivals, err error) {
+	if s.arrived != nil {
+		if a, err = s.arrived(); err != nil || s.count == nil {
+			return a, err
+		}
+		inside, err := s.count()
+		a.bad += inside.bad
+		return a, err
+	}
+	return s.count()
 }
 
 func (m mark) since(before mark) sample {

@@ -103,7 +103,7 @@ func (o *ovs) join(s *stage, datapath, nicType string, more ...string) {
 func ovsStage(b *bed, c *testCase) *stage {
 	s := kernelStage(b, c, true)
 	addPairs(b, s, s.t.mac)
-	addressContainers(b, s, s.wireMAC())
+	addressContainers(b, s, s.wireMAC(), s.t.mac)
 	var lines []string
 	for i := range s.rig.Containers {
 		lines = append(lines, fmt.Sprintf("link set %s up", outer(i)))

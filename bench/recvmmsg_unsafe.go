@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"syscall"
 	"unsafe"
 
@@ -53,7 +54,7 @@ func (d *datagrams) data(i int) []byte {
 }
 
 // outgoing sends many datagrams with one system call, all to where the frames
-// from the wire come from. It belongs to one goroutine.
+// from the wire come from unless it is aimed elsewhere. It belongs to one goroutine.
 type outgoing struct {
 	heads [burst]messageHead
 	parts [burst]unix.Iovec
@@ -61,9 +62,8 @@ type outgoing struct {
 }
 
 func newOutgoing() *outgoing {
-	o := &outgoing{to: unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: sourceAddr().As4()}}
-	port := [2]byte{sourcePort >> 8, sourcePort & 0xff}
-	o.to.Port = *(*uint16)(unsafe.Pointer(&port))
+	o := &outgoing{}
+	o.aim(sourceAddr(), sourcePort)
 	for i := range o.heads {
 		h := &o.heads[i]
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&o.to)), uint32(unsafe.Sizeof(o.to))
@@ -71,6 +71,13 @@ func newOutgoing() *outgoing {
 		h.SetIovlen(1)
 	}
 	return o
+}
+
+// aim says where all go from now on.
+func (o *outgoing) aim(to netip.Addr, port uint16) {
+	o.to = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.As4()}
+	order := [2]byte{byte(port >> 8), byte(port)}
+	o.to.Port = *(*uint16)(unsafe.Pointer(&order))
 }
 
 // put makes data the i-th datagram. It must stay as it is until send.

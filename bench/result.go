@@ -61,6 +61,8 @@ type row struct {
 	BeyondNs *float64 `json:"worker_ns_beyond_limit"`
 	// SentMpps is what the generator made: the offered load.
 	SentMpps *float64 `json:"sent_mpps"`
+	// More are figures that only one kind of case has, by name with unit.
+	More map[string]float64 `json:"more,omitempty"`
 	// Bad counts frames that came to a wrong container or not as they were sent.
 	Bad     uint64   `json:"bad"`
 	NA      string   `json:"na,omitempty"`     // why there can be no figure
@@ -129,6 +131,7 @@ func rowOf(c *testCase, number int, o, limit *outcome) row {
 	r.Mpps, r.SentMpps = middle(sample.mpps), middle(sample.sentMpps)
 	r.WorkerNs, r.CPUNs = middle(sample.workerNs), middle(sample.cpuNs)
 	r.P50Us, r.P99Us, r.P999Us = middle(sample.p50), middle(sample.p99), middle(sample.p999)
+	r.More = o.middles()
 	head := c.headline()
 	r.Spread = figure(spread(onlyKnown(o.each(head))))
 	for _, s := range o.samples {
@@ -141,6 +144,20 @@ func rowOf(c *testCase, number int, o, limit *outcome) row {
 	r.RatioToLimit, r.RatioSpread = figure(median(ratios)), figure(spread(ratios))
 	r.BeyondNs = figure(median(paired(o.each(sample.workerNs), limit.each(sample.workerNs), func(a, b float64) float64 { return a - b })))
 	return r
+}
+
+// middles are the medians of the figures by name.
+func (o *outcome) middles() map[string]float64 {
+	names := map[string]float64{}
+	for _, s := range o.samples {
+		for name := range s.More {
+			v := figure(median(onlyKnown(o.each(func(s sample) float64 { return s.more(name) }))))
+			if v != nil {
+				names[name] = *v
+			}
+		}
+	}
+	return names
 }
 
 // loadResults reads what an earlier run left; nothing is an empty result.

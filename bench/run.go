@@ -42,6 +42,7 @@ func (r *runner) run(c *testCase) []outcome {
 			entrants[i].bed.close()
 		}
 	}()
+	r.findLoad(c, entrants)
 	for repeat := -1; repeat < r.settings.Repeats; repeat++ { // the first round touches all memory once, and does not count
 		for _, e := range entrants {
 			if r.ctx.Err() != nil {
@@ -54,6 +55,31 @@ func (r *runner) run(c *testCase) []outcome {
 		e.outcome.judge()
 	}
 	return outcomes
+}
+
+// findLoad gives all the same load, half of what one of them takes.
+func (r *runner) findLoad(c *testCase, entrants []*entrant) {
+	at := slices.IndexFunc(entrants, func(e *entrant) bool { return e.outcome.contender == c.HalfOf && e.stage != nil })
+	if at < 0 || r.ctx.Err() != nil {
+		return
+	}
+	var full float64
+	one := entrants[at]
+	one.outcome.note(one.bed.do(func() {
+		for range 3 { // the first ones touch all memory
+			s, err := flowing(one.bed.ctx, one.stage, c, r.settings.window())
+			one.bed.check(err)
+			full = s.mpps()
+		}
+	}))
+	for _, e := range entrants {
+		if !known(full) || full == 0 {
+			e.outcome.note(fmt.Errorf("%s has no rate of which the load would be half", c.HalfOf))
+		} else if e.stage != nil {
+			e.stage.mpps = full / 2
+		}
+	}
+	fmt.Fprintf(r.progress, "  the load is half of %s's %.3f Mpps\n", c.HalfOf, full)
 }
 
 // judge fails a contender to which nothing came in any repeat.
@@ -90,7 +116,7 @@ func (r *runner) build(c *testCase) (outcomes []outcome, entrants []*entrant) {
 		entrants = append(entrants, e)
 		o.note(e.bed.do(func() { e.stage = k.open(e.bed, c) }))
 	}
-	if c.Blocking && c.Direction != latency {
+	if c.Blocking && c.Direction == wireIn {
 		r.watch(entrants)
 	}
 	return outcomes, entrants
@@ -153,7 +179,7 @@ func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
 
 // measure is how a window of the case is done.
 func (c *testCase) measure() func(context.Context, *stage, *testCase, time.Duration) (sample, error) {
-	if c.Direction == latency {
+	if c.Direction == latency && !c.probed() {
 		return echoing
 	}
 	return flowing

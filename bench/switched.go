@@ -4,12 +4,9 @@ import (
 	"context"
 	"net/netip"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/xdpdemux/xdpdemux/demux"
-	"github.com/xdpdemux/xdpdemux/demux/frame"
-	"github.com/xdpdemux/xdpdemux/queues/inproc"
 	"github.com/xdpdemux/xdpdemux/queues/netns"
 	"github.com/xdpdemux/xdpdemux/queues/tap"
 )
@@ -79,25 +76,6 @@ func (w *switched) drive(b *bed, s *stage) {
 	}
 }
 
-// openInproc delivers into queues of this program. Their reader is a thread
-// beside the worker, as the consumer of all others is.
-func openInproc(b *bed, c *testCase) *stage {
-	s := newStage(b, c, false)
-	r := &inprocReader{check: newChecker(s.t)}
-	lanes := make([]demux.Lane, c.Containers)
-	for i := range lanes {
-		q, err := inproc.Open(inproc.Config{Slots: laneSlots(c.Containers)})
-		b.check(err)
-		b.Cleanup(func() { q.Close() })
-		lanes[i] = q.Lane(0)
-		r.ends = append(r.ends, q.Endpoint(0))
-	}
-	openSwitch(b, s, lanes, false).drive(b, s)
-	beside(s, r.run, r.stop)
-	s.count = r.count
-	return s
-}
-
 // openTap delivers into TAPs; behind them are the containers' own kernels, which
 // run on the worker's thread.
 func openTap(b *bed, c *testCase) *stage {
@@ -112,7 +90,7 @@ func openTap(b *bed, c *testCase) *stage {
 		b.check(err)
 		b.Cleanup(func() { q.Close() })
 		lanes[i] = q.Lane(0)
-		batch(b, ns, "ip", wayBack(s.wireMAC()))
+		batch(b, ns, "ip", append(wayBack(s.wireMAC()), s.wayOn(i, s.t.mac)...))
 		fds[i] = q.Fd(0)
 	}
 	w := openSwitch(b, s, lanes, true)
@@ -125,13 +103,13 @@ func openTap(b *bed, c *testCase) *stage {
 	return s
 }
 
-// beside has another thread run on the worker's processor while the stage is
-// started; it ends after the worker.
-func beside(s *stage, run func() error, quit func()) {
+// beside has another thread run while the stage is started; it ends after the
+// worker.
+func beside(s *stage, cpu int, run func() error, quit func()) {
 	start, stop := s.start, s.stop
 	var done <-chan error
 	s.start = func() error {
-		done = onCPU(workerCPU, run)
+		done = onCPU(cpu, run)
 		return start()
 	}
 	s.stop = func() error {
@@ -146,50 +124,4 @@ func beside(s *stage, run func() error, quit func()) {
 		done = nil
 		return err
 	}
-}
-
-// inprocReader drains all endpoints in turn and reads every byte.
-type inprocReader struct {
-	ends        []*inproc.Endpoint
-	check       *checker
-	frames, bad atomic.Uint64
-	stopped     atomic.Bool
-}
-
-func (r *inprocReader) run() error {
-	defer r.stopped.Store(false) // at the end: stop may be called before this thread runs
-	f := make([]frame.Frame, burst)
-	room := make([]byte, len(f)*inproc.DefaultMaxFrame)
-	for !r.stopped.Load() {
-		for i, e := range r.ends {
-			for r.read(i, e, f, room) == len(f) {
-			}
-		}
-		yield()
-	}
-	return nil
-}
-
-func (r *inprocReader) read(i int, e *inproc.Endpoint, f []frame.Frame, room []byte) int {
-	for j := range f {
-		f[j].Data = room[j*inproc.DefaultMaxFrame:][:inproc.DefaultMaxFrame]
-	}
-	n := e.Read(f)
-	good := uint64(0)
-	for j := range n {
-		if r.check.frame(i, f[j].Data) {
-			good++
-		}
-	}
-	if n > 0 {
-		r.frames.Add(good)
-		r.bad.Add(uint64(n) - good)
-	}
-	return n
-}
-
-func (r *inprocReader) stop() { r.stopped.Store(true) }
-
-func (r *inprocReader) count() (arrivals, error) {
-	return arrivals{r.frames.Load(), r.bad.Load()}, nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -21,7 +23,7 @@ func (r *results) print(w io.Writer) error {
 		row := &r.Cases[i]
 		if row.Case != last {
 			last = row.Case
-			fmt.Fprintf(t, "%s\tMpps\t±\tof limit\t±\tworker ns\tbeyond\tCPU ns\tp50 µs\tp99 µs\tp99.9 µs\tbad\t\n", last)
+			fmt.Fprintf(t, "%s\tMpps\t±\tof limit\t±\tworker ns\tbeyond\tCPU ns\tp50 µs\tp99 µs\tp99.9 µs\tbad\tmore\t\n", last)
 		}
 		row.print(t)
 	}
@@ -40,7 +42,16 @@ func (r *row) print(w io.Writer) {
 func (r *row) cells() []string {
 	return []string{cell("%.3f", r.Mpps), percent(r.Spread), cell("%.3f", r.RatioToLimit), percent(r.RatioSpread),
 		cell("%.0f", r.WorkerNs), cell("%+.0f", r.BeyondNs), cell("%.0f", r.CPUNs),
-		cell("%.1f", r.P50Us), cell("%.1f", r.P99Us), cell("%.1f", r.P999Us), fmt.Sprint(r.Bad)}
+		cell("%.1f", r.P50Us), cell("%.1f", r.P99Us), cell("%.1f", r.P999Us), fmt.Sprint(r.Bad), moreCell(r.More)}
+}
+
+// moreCell are the figures that only one kind of case has.
+func moreCell(more map[string]float64) string {
+	var cells []string
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		cells = append(cells, fmt.Sprintf("%s %.4g", name, more[name]))
+	}
+	return strings.Join(cells, ", ")
 }
 
 // why says why there is no figure.

@@ -38,8 +38,18 @@ type traffic struct {
 	Zipf       bool // s=1.0 instead of uniform
 	Random     bool // addresses scattered over 10/8 instead of contiguous
 	ByMAC      bool // containers have MAC addresses of their own
-	Src, NIC   [6]byte
+	// Every Probes-th frame is a probe, which the container sends back; 0 is none.
+	Probes   int
+	Src, NIC [6]byte
 }
+
+// A probe is a frame of a size that no other has. Its last four bytes are its
+// number, in the order of the machine, in place of the pattern.
+const (
+	probeLen   = 68
+	probeAt    = probeLen - 4
+	probeEvery = 64
+)
 
 // zipfSeed makes every run send the same sequence.
 const zipfSeed = 20260101
@@ -232,13 +242,23 @@ func (c *checker) frame(i int, data []byte) bool {
 	sum = sum>>16 + sum&0xffff
 	sum = sum>>16 + sum&0xffff
 	be.PutUint16(head[ipSumAt:], ^uint16(sum))
-	return [headLen]byte(data) == head && bytes.Equal(data[headLen:], c.pattern[:len(data)-headLen])
+	end := c.patterned(len(data))
+	return [headLen]byte(data) == head && bytes.Equal(data[headLen:end], c.pattern[:end-headLen])
+}
+
+// patterned is where the pattern ends in a frame of size bytes.
+func (c *checker) patterned(size int) int {
+	if c.t.Probes > 0 && size == probeLen {
+		return probeAt
+	}
+	return size
 }
 
 // payload tells whether data is the whole payload of a frame for container i:
 // what is left when a kernel has looked at the headers.
 func (c *checker) payload(i int, data []byte) bool {
 	const number = headLen - payloadAt
+	end := c.patterned(len(data)+payloadAt) - payloadAt
 	return len(data) >= 60-payloadAt && len(data) <= maxFrame-payloadAt &&
-		binary.BigEndian.Uint16(data) == uint16(i) && bytes.Equal(data[number:], c.pattern[:len(data)-number])
+		binary.BigEndian.Uint16(data) == uint16(i) && bytes.Equal(data[number:end], c.pattern[:end-number])
 }
