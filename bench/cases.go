@@ -55,6 +55,20 @@ func committedCases() (list []testCase) {
 	passing.Limit = "memif"
 	add(passing, []string{"memif", "inproc"}, 1000)
 
+	for _, streams := range []string{"1stream", "32streams"} {
+		tcp := testCase{Size: streams, Blocking: true, Limit: "bridge"}
+		peers := []string{"bridge", "macvlan", "routed", "xdpdemux"}
+		for _, tcp.Direction = range []string{tcpIn, tcpOut} {
+			add(tcp, peers, 1)
+		}
+		tcp.Direction, tcp.Limit = tcpLocal, "veth"
+		add(tcp, append([]string{"veth"}, peers...), 2)
+	}
+	hosts := testCase{Size: "1stream", Blocking: true, Limit: "before"}
+	for _, hosts.Direction = range []string{tcpHostIn, tcpHostOut} {
+		add(hosts, []string{"before", "native", "generic"}, 1)
+	}
+
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
 		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)

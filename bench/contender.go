@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -39,6 +40,8 @@ type stage struct {
 	arrived func() (arrivals, error)
 	ping    *pinger
 	probes  *probes
+	// measure is how a window is done where frames are not counted one by one.
+	measure func(ctx context.Context, window time.Duration) (sample, error)
 	// mpps is the load where the case finds it by itself.
 	mpps float64
 }
@@ -51,7 +54,7 @@ type arrivals struct {
 
 // contenders is everybody, in the order of the tables.
 func contenders() []contender {
-	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders())
+	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders(), tcpContenders())
 }
 
 func findContender(name string) (contender, error) {
@@ -65,9 +68,12 @@ func findContender(name string) (contender, error) {
 
 // newStage builds the rig that all contenders of a case have alike.
 func newStage(b *bed, c *testCase, byMAC bool) *stage {
-	rig := nictest.New(b, nictest.Config{NICGRO: true})
+	rig := nictest.New(b, nictest.Config{NICGRO: true, WireOffloads: c.ofHost()})
 	quiet(b, rig.Wire)
 	quiet(b, rig.Host)
+	if c.isTCP() && !c.ofHost() {
+		withoutOffloads(b, rig)
+	}
 	s := &stage{rig: rig, t: traffic{
 		Sizes: c.sizes(), Containers: c.Containers, Zipf: c.Zipf, Random: c.Random, ByMAC: byMAC,
 		Src: rig.Wire.MAC(b, rig.WireNIC), NIC: rig.Host.MAC(b, rig.NIC),

@@ -57,8 +57,13 @@ func anySource(b *bed, ns *nictest.NS) {
 	ns.SetSysctl(b, "net/ipv4/conf/default/rp_filter", "0")
 }
 
-// consume starts the consumer over the stage's namespaces.
+// consume starts the consumer over the stage's namespaces, or what measures in
+// its place.
 func consume(b *bed, s *stage, c *testCase) {
+	if c.isTCP() {
+		tcpStage(b, s, c)
+		return
+	}
 	o := s.orders(c)
 	o.Kind = kindUDP
 	for _, ns := range s.rig.Containers {

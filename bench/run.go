@@ -84,7 +84,7 @@ func (r *runner) findLoad(c *testCase, entrants []*entrant) {
 
 // judge fails a contender to which nothing came in any repeat.
 func (o *outcome) judge() {
-	if o.na == "" && o.failed == "" && !slices.ContainsFunc(o.samples, func(s sample) bool { return s.Delivered > 0 }) {
+	if o.na == "" && o.failed == "" && !slices.ContainsFunc(o.samples, func(s sample) bool { return s.Delivered > 0 || len(s.More) > 0 }) {
 		o.failed = "of all frames that were sent none arrived"
 	}
 }
@@ -116,7 +116,7 @@ func (r *runner) build(c *testCase) (outcomes []outcome, entrants []*entrant) {
 		entrants = append(entrants, e)
 		o.note(e.bed.do(func() { e.stage = k.open(e.bed, c) }))
 	}
-	if c.Blocking && c.Direction == wireIn {
+	if c.Blocking && c.Direction == wireIn || c.isTCP() {
 		r.watch(entrants)
 	}
 	return outcomes, entrants
@@ -162,7 +162,7 @@ func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
 	var s sample
 	err := e.bed.do(func() {
 		var err error
-		s, err = c.measure()(e.bed.ctx, e.stage, c, r.settings.window())
+		s, err = e.stage.window(e.bed.ctx, c, r.settings.window())
 		e.bed.check(err)
 	})
 	if err != nil {
@@ -177,12 +177,15 @@ func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
 	fmt.Fprintf(r.progress, "  %d/%d %-16s %s\n", repeat+1, r.settings.Repeats, e.outcome.contender, s)
 }
 
-// measure is how a window of the case is done.
-func (c *testCase) measure() func(context.Context, *stage, *testCase, time.Duration) (sample, error) {
-	if c.Direction == latency && !c.probed() {
-		return echoing
+// window measures one.
+func (s *stage) window(ctx context.Context, c *testCase, window time.Duration) (sample, error) {
+	switch {
+	case s.measure != nil:
+		return s.measure(ctx, window)
+	case s.ping != nil:
+		return echoing(ctx, s, c, window)
 	}
-	return flowing
+	return flowing(ctx, s, c, window)
 }
 
 // headline is the figure that contenders are compared by.
@@ -190,6 +193,8 @@ func (c *testCase) headline() func(sample) float64 {
 	switch {
 	case c.Direction == latency:
 		return sample.p99
+	case c.isTCP():
+		return func(s sample) float64 { return s.more(figureGbits) }
 	case c.Blocking:
 		return sample.cpuNs
 	}
