@@ -28,6 +28,9 @@ type testCase struct {
 	// HalfOf names a contender: the load is half of what it delivers of as much
 	// as the generator makes, found when the case begins. 0 Mpps then.
 	HalfOf string
+	// Rounds bounds the repeats of what takes long, and leaves the one that does
+	// not count out; 0 is no bound.
+	Rounds int
 	// Contenders are their names; Limit is the one that the others are compared to.
 	Contenders []string
 	Limit      string

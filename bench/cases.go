@@ -69,6 +69,9 @@ func committedCases() (list []testCase) {
 		add(hosts, []string{"before", "native", "generic"}, 1)
 	}
 
+	ports := testCase{Direction: density, Size: "ports", Rounds: 2, Limit: "memif-ports"}
+	add(ports, []string{"memif-ports", "memif-clients", "tap-ports", "bridge-ports", "macvlan-ports"}, 1000, 10000)
+
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
 		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)

@@ -99,6 +99,15 @@ func (d *daemon) apply(ports []portSpec) error {
 	return nil
 }
 
+// add adds a port as a user does.
+func (d *daemon) add(name string, args ...string) error {
+	line := append(d.env(), d.line(append([]string{"add", name}, args...)...)...)
+	if out, err := d.rig.Host.Command("env", line...).CombinedOutput(); err != nil {
+		return fmt.Errorf("xdpdemux add: %w: %s", err, out)
+	}
+	return nil
+}
+
 // place is where a client of that memif port connects.
 func (d *daemon) place(name string) string {
 	return filepath.Join(d.dir, "run", d.rig.NIC, name, "memif.sock")

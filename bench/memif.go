@@ -15,15 +15,20 @@ import (
 // eventfds.
 const memifDescriptors = 4
 
-// memifRefuses says whether so many connections are more than a process may have.
+// memifRefuses and descriptorsRefuse say whether so many are more than a process
+// may have.
 func memifRefuses(c *testCase) string {
+	return descriptorsRefuse("connected clients", c.Containers, memifDescriptors)
+}
+
+func descriptorsRefuse(what string, n, each int) string {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return ""
 	}
 	const others = 500
-	if need := uint64(c.Containers*memifDescriptors + others); need > limit.Max {
-		return fmt.Sprintf("%d connected clients need %d descriptors, of which this machine allows a process %d (ulimit -Hn)", c.Containers, need, limit.Max)
+	if need := uint64(n*each + others); need > limit.Max {
+		return fmt.Sprintf("%d %s need %d descriptors, of which this machine allows a process %d (ulimit -Hn)", n, what, need, limit.Max)
 	}
 	return ""
 }

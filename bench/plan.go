@@ -25,10 +25,21 @@ func (c *testCase) estimate(s settings) time.Duration {
 		if err != nil || k.refuses != nil && k.refuses(c) != "" {
 			continue
 		}
-		one := time.Duration(float64(s.window())*(1+warmUp)) + 100*time.Millisecond
-		total += 600*time.Millisecond + k.perPort*time.Duration(c.Containers) + time.Duration(s.Repeats+1)*one
+		first, last := c.rounds(s)
+		total += 600*time.Millisecond + k.perPort*time.Duration(c.Containers) + time.Duration(last-first)*c.once(s)
 	}
 	return total
+}
+
+// once is how long one window takes.
+func (c *testCase) once(s settings) time.Duration {
+	switch {
+	case c.isTCP():
+		return 1300 * time.Millisecond // iperf3 knows whole seconds
+	case c.Direction == density:
+		return idleWindow + 4*time.Second
+	}
+	return time.Duration(float64(s.window())*(1+warmUp)) + 100*time.Millisecond
 }
 
 // chunks cuts the list, in its order, so that no chunk takes longer than the

@@ -43,7 +43,8 @@ func (r *runner) run(c *testCase) []outcome {
 		}
 	}()
 	r.findLoad(c, entrants)
-	for repeat := -1; repeat < r.settings.Repeats; repeat++ { // the first round touches all memory once, and does not count
+	first, last := c.rounds(r.settings)
+	for repeat := first; repeat < last; repeat++ { // a round before 0 touches all memory once, and does not count
 		for _, e := range entrants {
 			if r.ctx.Err() != nil {
 				return outcomes
@@ -55,6 +56,14 @@ func (r *runner) run(c *testCase) []outcome {
 		e.outcome.judge()
 	}
 	return outcomes
+}
+
+// rounds are the numbers of the first and behind the last one.
+func (c *testCase) rounds(s settings) (first, last int) {
+	if c.Rounds > 0 {
+		return 0, min(c.Rounds, s.Repeats)
+	}
+	return -1, s.Repeats
 }
 
 // findLoad gives all the same load, half of what one of them takes.
@@ -193,6 +202,8 @@ func (c *testCase) headline() func(sample) float64 {
 	switch {
 	case c.Direction == latency:
 		return sample.p99
+	case c.Direction == density:
+		return func(s sample) float64 { return s.more(figureAdd) }
 	case c.isTCP():
 		return func(s sample) float64 { return s.more(figureGbits) }
 	case c.Blocking:
