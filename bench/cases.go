@@ -72,6 +72,8 @@ func committedCases() (list []testCase) {
 	ports := testCase{Direction: density, Size: "ports", Rounds: 2, Limit: "memif-ports"}
 	add(ports, []string{"memif-ports", "memif-clients", "tap-ports", "bridge-ports", "macvlan-ports"}, 1000, 10000)
 
+	add(testCase{Direction: memory, Size: "64B", Zipf: true, Limit: nameLanes}, []string{nameLanes}, 16, 1000, 10000)
+
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
 		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)

@@ -54,7 +54,7 @@ type arrivals struct {
 
 // contenders is everybody, in the order of the tables.
 func contenders() []contender {
-	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders(), tcpContenders(), densityContenders())
+	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders(), tcpContenders(), densityContenders(), memoryContenders())
 }
 
 func findContender(name string) (contender, error) {

@@ -246,10 +246,10 @@ func (w *crowd) measure(ctx context.Context, s *stage, n int, window time.Durati
 // idleWindow is how long nothing happens while the daemon's time is taken.
 const idleWindow = 10 * time.Second
 
-// memory is in KiB.
-type memory struct{ daemon, kernel int64 }
+// memoryUse is in KiB.
+type memoryUse struct{ daemon, kernel int64 }
 
-func memoryNow(pid int) (m memory) {
+func memoryNow(pid int) (m memoryUse) {
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
 		m.kernel = kernelMemory(text)
 	}

@@ -112,13 +112,18 @@ func (t traffic) outward(i, size int) []byte {
 // between is the frame that container i sends to the next one, and its number.
 func (t traffic) between(i, size int) (frame []byte, to int) {
 	to = (i + 1) % t.Containers
+	return t.passing(i, to, size), to
+}
+
+// passing is a frame that container i sends to another.
+func (t traffic) passing(i, to, size int) []byte {
 	t.Src = t.mac(i)
 	f := t.frame(to, size)
 	src := t.address(i).As4()
 	copy(f[ethLen+12:], src[:])
 	clear(f[ipSumAt : ipSumAt+2])
 	binary.BigEndian.PutUint16(f[ipSumAt:], checksum(f[ethLen:udpAt]))
-	return f, to
+	return f
 }
 
 // reflect turns a frame round: what went there comes back. No checksum changes
