@@ -177,7 +177,7 @@ func attachSocket(b *bed, s *stage) *xdp.Socket {
 		if _, err = prog.Attach(index, xdp.ModeNative); err != nil {
 			return err
 		}
-		socket, err = xdp.OpenSocket(xdp.SocketConfig{IfIndex: index})
+		socket, err = xdp.OpenSocket(xdp.SocketConfig{IfIndex: index, BusyPoll: s.busyPoll})
 		return err
 	}))
 	b.Cleanup(func() { socket.Close() })

@@ -28,6 +28,9 @@ type testCase struct {
 	// HalfOf names a contender: the load is half of what it delivers of as much
 	// as the generator makes, found when the case begins. 0 Mpps then.
 	HalfOf string
+	// OneCore puts the kernel's receive work onto the worker's processor, and the
+	// consumer onto the generator's: threaded or busypoll says how.
+	OneCore string
 	// Rounds bounds the repeats of what takes long, and leaves the one that does
 	// not count out; 0 is no bound.
 	Rounds int
@@ -50,6 +53,9 @@ func (c *testCase) name() string {
 	}
 	if c.Mpps > 0 {
 		n += fmt.Sprintf("/%gMpps", c.Mpps)
+	}
+	if c.OneCore != "" {
+		n += "/onecore-" + c.OneCore
 	}
 	if c.HalfOf != "" {
 		n += "/half-" + c.HalfOf

@@ -74,6 +74,12 @@ func committedCases() (list []testCase) {
 
 	add(testCase{Direction: memory, Size: "64B", Zipf: true, Limit: nameLanes}, []string{nameLanes}, 16, 1000, 10000)
 
+	for _, how := range []string{oneCoreThreaded, oneCoreBusyPoll} {
+		one := in
+		one.OneCore = how
+		add(one, []string{nameBare, "inproc", "memif"}, 1000)
+	}
+
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
 		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)

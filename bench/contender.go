@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
+	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
 // contender is somebody who can do what a case asks.
@@ -44,6 +45,8 @@ type stage struct {
 	measure func(ctx context.Context, window time.Duration) (sample, error)
 	// mpps is the load where the case finds it by itself.
 	mpps float64
+	// busyPoll has the worker's own system calls do the NIC's receive work.
+	busyPoll xdp.BusyPoll
 }
 
 // arrivals counts frames at their destination.
@@ -78,6 +81,7 @@ func newStage(b *bed, c *testCase, byMAC bool) *stage {
 		Sizes: c.sizes(), Containers: c.Containers, Zipf: c.Zipf, Random: c.Random, ByMAC: byMAC,
 		Src: rig.Wire.MAC(b, rig.WireNIC), NIC: rig.Host.MAC(b, rig.NIC),
 	}}
+	s.gather(b, c)
 	switch {
 	case c.Direction == wireIn:
 		s.gen = newGenerator(b, rig, s.t, nil)
@@ -118,6 +122,9 @@ func (s *stage) orders(c *testCase) orders {
 	}
 	if c.probed() {
 		o.Mode = modeProbe
+	}
+	if c.OneCore != "" {
+		o.CPU = generatorCPU
 	}
 	return o
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpdemux/xdpdemux/xdp"
+)
+
+// The ways to have the kernel's receive work done on the worker's processor.
+const (
+	oneCoreThreaded = "threaded" // a kernel thread, bound to it
+	oneCoreBusyPoll = "busypoll" // the worker's own system calls
+)
+
+// gather moves the NIC's receive work to where the worker is, if the case says so.
+func (s *stage) gather(b *bed, c *testCase) {
+	switch c.OneCore {
+	case oneCoreThreaded:
+		s.setDevice(b, "threaded", "1")
+		s.bindThread(b)
+	case oneCoreBusyPoll:
+		s.setDevice(b, "napi_defer_hard_irqs", "2")
+		s.setDevice(b, "gro_flush_timeout", "200000") // in ns: when the kernel takes over from a worker that does not poll
+		s.busyPoll = xdp.BusyPoll{Micros: 20}
+	}
+}
+
+// setDevice writes what only /sys offers; that of a namespace has to be mounted.
+func (s *stage) setDevice(b *bed, key, value string) {
+	line := fmt.Sprintf("mount -t sysfs none /sys && echo %s >/sys/class/net/%s/%s", value, s.rig.NIC, key)
+	s.rig.Host.Run(b, "unshare", "--mount", "sh", "-c", line)
+}
+
+// bindThread binds the NIC's kernel thread, which is the newest of that name.
+func (s *stage) bindThread(b *bed) {
+	newest := 0
+	files, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, f := range files {
+		text, _ := os.ReadFile(f)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if strings.HasPrefix(string(text), "napi/"+s.rig.NIC) {
+			newest = max(newest, pid)
+		}
+	}
+	if newest == 0 {
+		b.Skipf("the kernel made no thread for the NIC's receive work")
+	}
+	var one unix.CPUSet
+	one.Set(workerCPU)
+	if err := unix.SchedSetaffinity(newest, &one); err != nil {
+		b.Fatalf("binding the thread of the NIC's receive work: %v", err)
+	}
+}
