@@ -167,28 +167,38 @@ func returning(b *bed, s *stage, socket *xdp.Socket) {
 }
 
 // attachSocket steers the frames of all containers of the stage into one socket.
-func attachSocket(b *bed, s *stage) *xdp.Socket {
+func attachSocket(b *bed, s *stage) *xdp.Socket { return attachSockets(b, s, 1)[0] }
+
+// attachSockets steers the frames of each of so many queues into one of its own.
+func attachSockets(b *bed, s *stage, queues int) (sockets []*xdp.Socket) {
 	index := s.rig.Host.Index(b, s.rig.NIC)
 	prog, err := xdp.LoadProgram(xdp.ProgramConfig{})
 	b.check(err)
 	b.Cleanup(func() { prog.Close() })
-	var socket *xdp.Socket
 	b.check(s.rig.Host.Do(func() (err error) {
 		if _, err = prog.Attach(index, xdp.ModeNative); err != nil {
 			return err
 		}
-		socket, err = xdp.OpenSocket(xdp.SocketConfig{IfIndex: index, BusyPoll: s.busyPoll})
-		return err
+		for q := range queues {
+			socket, err := xdp.OpenSocket(xdp.SocketConfig{IfIndex: index, Queue: q, BusyPoll: s.busyPoll})
+			if err != nil {
+				return err
+			}
+			b.Cleanup(func() { socket.Close() })
+			sockets = append(sockets, socket)
+		}
+		return nil
 	}))
-	b.Cleanup(func() { socket.Close() })
 	rules := make([]xdp.Rule, s.t.Containers)
 	for i := range rules {
 		rules[i] = xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: netip.PrefixFrom(s.t.address(i), 32), Slot: uint32(i + 2), Gen: 1}
 	}
 	b.check(prog.SetNIC(s.t.NIC))
 	b.check(prog.Insert(rules...))
-	b.check(prog.SetSocket(0, socket))
-	return socket
+	for q, socket := range sockets {
+		b.check(prog.SetSocket(q, socket))
+	}
+	return sockets
 }
 
 // bareLoop is the least that a receiver can do.

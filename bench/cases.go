@@ -80,6 +80,13 @@ func committedCases() (list []testCase) {
 		add(one, []string{nameBare, "inproc", "memif"}, 1000)
 	}
 
+	several := testCase{Direction: manyQueues, Size: "64B", Limit: queueName(1, 1)}
+	var shares []string
+	for _, k := range queueContenders() {
+		shares = append(shares, k.name)
+	}
+	add(several, shares, 100)
+
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
 		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)

@@ -28,7 +28,7 @@ type contender struct {
 type stage struct {
 	rig *nictest.Rig
 	t   traffic
-	gen *generator
+	gen source
 	// start has it take frames, stop ends that.
 	start func() error
 	stop  func() error
@@ -49,6 +49,15 @@ type stage struct {
 	busyPoll xdp.BusyPoll
 }
 
+// source is who sends the frames of a stage.
+type source interface {
+	// flood sends until ctx ends, on a thread of the generator's processor: as
+	// much as goes, or mpps million frames a second.
+	flood(ctx context.Context, mpps float64) error
+	// sent is how many frames were made so far.
+	sent() (uint64, error)
+}
+
 // arrivals counts frames at their destination.
 type arrivals struct {
 	frames uint64 // whole, and at the right container
@@ -57,7 +66,7 @@ type arrivals struct {
 
 // contenders is everybody, in the order of the tables.
 func contenders() []contender {
-	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders(), tcpContenders(), densityContenders(), memoryContenders())
+	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders(), tcpContenders(), densityContenders(), memoryContenders(), queueContenders())
 }
 
 func findContender(name string) (contender, error) {

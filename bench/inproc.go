@@ -42,6 +42,7 @@ func openInproc(b *bed, c *testCase) *stage {
 // inprocEnds goes round all endpoints in turn and reads every byte.
 type inprocEnds struct {
 	ends        []*inproc.Endpoint
+	owners      []int // whose end each is; nil: container i's is the i-th
 	check       *checker
 	mode        string
 	out         [][][]byte // in modePass, what each container sends
@@ -57,6 +58,9 @@ func (r *inprocEnds) run() error {
 	send := make([]frame.Frame, sendBatch)
 	for !r.stopped.Load() {
 		for i, e := range r.ends {
+			if r.owners != nil {
+				i = r.owners[i]
+			}
 			if r.out != nil {
 				for j, data := range r.out[i] {
 					send[j].Data = data

@@ -141,7 +141,7 @@ func TestFramesComeBack(t *testing.T) {
 
 func sendAndAwait(t *testing.T, s *stage) {
 	t.Helper()
-	if err := s.rig.Wire.Do(func() error { return s.gen.send(burst) }); err != nil {
+	if err := s.rig.Wire.Do(func() error { return s.gen.(*generator).send(burst) }); err != nil {
 		t.Fatal(err)
 	}
 	sent, err := s.gen.sent()
