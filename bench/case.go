@@ -37,6 +37,7 @@ type testCase struct {
 	// Contenders are their names; Limit is the one that the others are compared to.
 	Contenders []string
 	Limit      string
+	alone      bool // in a victim's case, whose neighbour gets nothing
 }
 
 // name is what -run selects by.
@@ -64,7 +65,9 @@ func (c *testCase) name() string {
 }
 
 // probed tells whether round trips are those of single frames among a load.
-func (c *testCase) probed() bool { return c.Direction == latency && (c.HalfOf != "" || c.Mpps > 0) }
+func (c *testCase) probed() bool {
+	return c.Direction == victim || c.Direction == latency && (c.HalfOf != "" || c.Mpps > 0)
+}
 
 // sizes are the frames' in bytes without frame check sequence, in turn.
 func (c *testCase) sizes() []int {

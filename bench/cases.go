@@ -45,7 +45,7 @@ func committedCases() (list []testCase) {
 		[]string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100, 1000)
 
 	loaded := testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge", HalfOf: "bridge"}
-	add(loaded, []string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100)
+	add(loaded, []string{"bridge", "macvlan", "routed", "tap", "memif", "memif-gc"}, 1, 100)
 
 	add(testCase{Direction: both, Size: "64B", Limit: nameBare},
 		[]string{nameBare, "inproc", "memif", "tap", "bridge", "macvlan", "routed"}, 1, 100)
@@ -86,6 +86,12 @@ func committedCases() (list []testCase) {
 		shares = append(shares, k.name)
 	}
 	add(several, shares, 100)
+
+	beside := testCase{Direction: victim, Size: "64B", Blocking: true, Mpps: 0.05, Limit: nameAlone}
+	add(beside, []string{nameAlone, "beside", "beside-rules", "bridge-alone", "bridge-rules"}, 2)
+
+	adding := testCase{Direction: churn, Size: "64B", Blocking: true, Mpps: 0.1, Rounds: 3, Limit: "memif-adding"}
+	add(adding, []string{"memif-adding", "bridge-adding", "macvlan-adding"}, 16)
 
 	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {

@@ -43,6 +43,9 @@ type stage struct {
 	probes  *probes
 	// measure is how a window is done where frames are not counted one by one.
 	measure func(ctx context.Context, window time.Duration) (sample, error)
+	// tell, if set, is called at the beginning and at the end of a window, there
+	// with the sample, to which it may add.
+	tell func(out *sample, begin bool)
 	// mpps is the load where the case finds it by itself.
 	mpps float64
 	// busyPoll has the worker's own system calls do the NIC's receive work.
@@ -66,7 +69,7 @@ type arrivals struct {
 
 // contenders is everybody, in the order of the tables.
 func contenders() []contender {
-	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders(), tcpContenders(), densityContenders(), memoryContenders(), queueContenders())
+	return slices.Concat(bareContenders(), asavieContenders(), testpmdContenders(), switchContenders(), kernelContenders(), ovsContenders(), ringContenders(), tcpContenders(), densityContenders(), memoryContenders(), queueContenders(), victimContenders(), churnContenders(), garbageContenders())
 }
 
 func findContender(name string) (contender, error) {
@@ -92,7 +95,7 @@ func newStage(b *bed, c *testCase, byMAC bool) *stage {
 	}}
 	s.gather(b, c)
 	switch {
-	case c.Direction == wireIn:
+	case c.Direction == wireIn || c.Direction == churn:
 		s.gen = newGenerator(b, rig, s.t, nil)
 	case c.Direction == both:
 		s.gen = newGenerator(b, rig, s.t, nil)
@@ -100,7 +103,13 @@ func newStage(b *bed, c *testCase, byMAC bool) *stage {
 	case c.Direction == wireOut:
 		s.watchWire(b)
 	case c.probed():
-		s.t.Probes = probeEvery
+		s.t.Probes, s.t.Victim = probeEvery, c.Direction == victim
+		if s.t.Victim {
+			s.t.Probes = victimProbes
+		}
+		if c.alone {
+			s.t.Probes = 1
+		}
 		s.probes = newProbes(b, s)
 		s.gen = newGenerator(b, rig, s.t, s.probes.stamps)
 	case c.Direction == latency:

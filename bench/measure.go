@@ -105,13 +105,16 @@ func flowing(ctx context.Context, s *stage, c *testCase, window time.Duration) (
 	}
 	if s.gen != nil {
 		ctx, cancel := context.WithCancel(ctx)
-		generating := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, max(c.Mpps, s.mpps)) })
+		generating := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, s.load(c)) })
 		defer func() {
 			cancel()
 			err = errors.Join(err, <-generating)
 		}()
 	}
 	sleep(ctx, time.Duration(float64(window)*warmUp))
+	if s.tell != nil {
+		s.tell(nil, true)
+	}
 	before, err := s.mark()
 	if err != nil {
 		return out, err
@@ -128,7 +131,18 @@ func flowing(ctx context.Context, s *stage, c *testCase, window time.Duration) (
 	if s.probes != nil {
 		after.probes.into(&out, before.probes)
 	}
+	if s.tell != nil {
+		s.tell(&out, false)
+	}
 	return out, nil
+}
+
+// load is in Mpps; 0 is as much as goes.
+func (s *stage) load(c *testCase) float64 {
+	if s.mpps > 0 {
+		return s.mpps
+	}
+	return c.Mpps
 }
 
 // mark is what all counters stood at.

@@ -36,6 +36,8 @@ func (c *testCase) once(s settings) time.Duration {
 	switch {
 	case c.isTCP():
 		return 1300 * time.Millisecond // iperf3 knows whole seconds
+	case c.Direction == churn:
+		return 8 * time.Second
 	case c.Direction == density:
 		return idleWindow + 4*time.Second
 	}

@@ -58,6 +58,9 @@ func openDaemonTaps(b *bed, c *testCase) *stage {
 	s := kernelStage(b, c, false)
 	d := startDaemon(b, s.rig, strconv.Itoa(workerCPU))
 	b.check(d.apply(tapPorts(s)))
+	for _, ns := range s.rig.Containers {
+		batch(b, ns, "ip", []string{fmt.Sprintf("neigh add %s lladdr %s dev %s nud permanent", sourceAddr(), s.wireMAC(), inner)})
+	}
 	consume(b, s, c)
 	return s
 }

@@ -39,7 +39,9 @@ type traffic struct {
 	Random     bool // addresses scattered over 10/8 instead of contiguous
 	ByMAC      bool // containers have MAC addresses of their own
 	// Every Probes-th frame is a probe, which the container sends back; 0 is none.
-	Probes   int
+	Probes int
+	// Victim is who gets the probes alone, container 0; the other gets all else.
+	Victim   bool
 	Src, NIC [6]byte
 }
 
@@ -163,6 +165,9 @@ func (t traffic) order() []uint16 {
 	for n < 4*t.Containers {
 		n *= 2
 	}
+	if t.Victim {
+		return t.beside(n)
+	}
 	r := rand.New(rand.NewPCG(zipfSeed, 1))
 	if t.Zipf {
 		return zipfOrder(r, max(n, 1<<16), t.Containers)
@@ -172,6 +177,17 @@ func (t traffic) order() []uint16 {
 		order[i] = uint16(i % t.Containers)
 	}
 	r.Shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
+	return order
+}
+
+// beside is the order of n frames of which only the probes are container 0's.
+func (t traffic) beside(n int) []uint16 {
+	order := make([]uint16, n)
+	for i := range order {
+		if i%t.Probes != 0 {
+			order[i] = 1
+		}
+	}
 	return order
 }
 
