@@ -244,13 +244,16 @@ func (g *generator) pour(ctx context.Context, mpps float64) error {
 	return nil
 }
 
+// longestPause keeps the bursts of a small load small.
+const longestPause = 128 * time.Microsecond
+
 // paced sends bursts by the clock. What a late one missed, the next makes up
 // for, up to two milliseconds' worth: nobody's rings are longer at these loads.
 func (g *generator) paced(ctx context.Context, mpps float64) error {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("asking for exact timers: %w", err)
 	}
-	pause := time.Duration(burst / mpps * 1e3)
+	pause := min(time.Duration(burst/mpps*1e3), longestPause)
 	s := newSchedule(mpps, time.Now())
 	for ctx.Err() == nil {
 		if due := s.due(time.Now()); due > 0 {

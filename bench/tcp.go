@@ -56,7 +56,11 @@ func tcpContenders() []contender {
 // openDaemonTaps has the daemon serve a TAP for each container.
 func openDaemonTaps(b *bed, c *testCase) *stage {
 	s := kernelStage(b, c, false)
-	d := startDaemon(b, s.rig, strconv.Itoa(workerCPU))
+	cpus := strconv.Itoa(workerCPU)
+	if c.Direction == victim { // a slow lane is on another processor than the worker, where there is one
+		cpus = fmt.Sprintf("%d,%d", generatorCPU, workerCPU)
+	}
+	d := startDaemon(b, s.rig, cpus)
 	b.check(d.apply(tapPorts(s)))
 	for _, ns := range s.rig.Containers {
 		batch(b, ns, "ip", []string{fmt.Sprintf("neigh add %s lladdr %s dev %s nud permanent", sourceAddr(), s.wireMAC(), inner)})
