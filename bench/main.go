@@ -130,7 +130,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.run, "run", "", "only the cases whose whole name matches this `regexp`")
 	f.StringVar(&o.contenders, "contenders", "", "only those whose whole name matches this `regexp`, and the limits")
 	f.IntVar(&o.repeats, "repeats", 5, "how often each contender is measured in each case")
-	f.DurationVar(&o.window, "window", 0, "how long each time (default 1s, or 200ms with -quick)")
+	f.DurationVar(&o.window, "window", 0, "how long each time (default 400ms, or 200ms with -quick)")
 	f.StringVar(&o.output, "o", "text", "`form` of the output: text or json")
 	f.StringVar(&o.resume, "resume", "", "keep the results in this `file`, and leave out the chunks that it has")
 	f.StringVar(&o.chunk, "chunk", "", "only this `chunk` of the list: a number, or next for the first that the file lacks")
@@ -138,7 +138,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, errors.Join(errUsage, err)
 	}
 	if o.window == 0 {
-		o.window = time.Second
+		o.window = 400 * time.Millisecond
 		if o.quick {
 			o.window = 200 * time.Millisecond
 		}
@@ -187,11 +187,15 @@ func listCases(o options, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	total := time.Duration(0)
 	for n, cut := range chunks(list, o.settings()) {
 		for _, c := range cut {
-			fmt.Fprintf(w, "chunk %d  %-36s %v, limit %s\n", n+1, c.name(), c.Contenders, c.Limit)
+			e := c.estimate(o.settings())
+			total += e
+			fmt.Fprintf(w, "chunk %d  %4.0f s  %-36s %v, limit %s\n", n+1, e.Seconds(), c.name(), c.Contenders, c.Limit)
 		}
 	}
+	fmt.Fprintf(w, "%d cases, about %.0f minutes\n", len(list), total.Minutes())
 	for _, k := range contenders() {
 		fmt.Fprintf(w, "%-16s %s\n", k.name, k.about)
 	}

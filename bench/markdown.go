@@ -3,12 +3,18 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
 
 // reportCommand is the first argument of the program as the writer of RESULTS.md.
 const reportCommand = "report"
+
+// notesFile stands beside the results: what a person has to say of them, in
+// Markdown from a heading of the second order on.
+const notesFile = "notes.md"
 
 // report prints the results in a file of -resume or -o json as Markdown.
 func report(file string, w io.Writer) error {
@@ -27,6 +33,10 @@ func (r *results) markdown(w io.Writer, file string) error {
 	p.line("# Results\n")
 	p.line("Made by `bench report` from `%s`; not to be edited by hand.\n", file)
 	r.conditions(p)
+	r.speed(p)
+	if notes, err := os.ReadFile(filepath.Join(filepath.Dir(file), notesFile)); err == nil {
+		p.line("\n%s", strings.TrimSpace(string(notes)))
+	}
 	last := ""
 	for i := range r.Cases {
 		row := &r.Cases[i]
@@ -52,7 +62,7 @@ func (r *results) conditions(p *printer) {
 	p.line("* %d interleaved repeats of %v; every figure is their median; ± is (largest - smallest) / median", r.Settings.Repeats, r.Settings.window())
 	p.line("* ratios are taken within a repeat, minutes of drift apart from others, and then their median")
 	p.line("* `bad` counts frames that came to a wrong container or changed; worker ns are those of busy breaths")
-	p.line("\nTo repeat it: `make bench`. The contenders:\n")
+	p.line("\nTo repeat it: `make bench`, as often as it is interrupted, and then `make bench-report`; one case: `bin/bench -run 'wire-in/64B/1'`. The contenders:\n")
 	used := map[string]bool{}
 	for _, row := range r.Cases {
 		used[row.Contender] = true
