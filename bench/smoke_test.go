@@ -90,13 +90,86 @@ func TestFramesReachTheWireIntact(t *testing.T) {
 	}
 }
 
+// TestFramesGoThereAndBack: with both directions at once what comes back to the
+// wire's end is whole.
+func TestFramesGoThereAndBack(t *testing.T) {
+	nictest.RequireRoot(t)
+	c := testCase{Direction: both, Size: "64B", Containers: 3}
+	for _, name := range []string{nameBare, "inproc", "memif", "tap", "bridge"} {
+		t.Run(name, func(t *testing.T) {
+			s := started(t, &c, name)
+			flood(t, s)
+			awaitIntact(t, s.arrivals)
+		})
+	}
+}
+
+// flood has the stage's source send a small load until the test ends.
+func flood(t *testing.T, s *stage) {
+	t.Helper()
+	const mpps = 0.01
+	ctx, cancel := context.WithCancel(context.Background())
+	done := onCPU(generatorCPU, func() error { return s.gen.flood(ctx, mpps) })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestProbesComeBackFromAmongALoad: each is told apart and timed, and nothing else
+// comes back.
+func TestProbesComeBackFromAmongALoad(t *testing.T) {
+	nictest.RequireRoot(t)
+	c := testCase{Direction: latency, Size: "64B", Containers: 3, Blocking: true, HalfOf: "bridge"}
+	for _, name := range []string{"memif", "bridge"} {
+		t.Run(name, func(t *testing.T) {
+			s := started(t, &c, name)
+			flood(t, s)
+			var r probeReading
+			for end := time.Now().Add(30 * time.Second); r.back < 20 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+				var err error
+				if r, err = s.probes.read(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			times := r.since(probeReading{})
+			if len(times) < 20 || times[0] <= 0 || r.strays > 0 {
+				t.Errorf("%d probes came back, the fastest in %v; and %d other frames", len(times), times[:min(1, len(times))], r.strays)
+			}
+		})
+	}
+}
+
+// TestOurSenderReachesEachQueue: two workers serve two queues, and all containers
+// get what is theirs.
+func TestOurSenderReachesEachQueue(t *testing.T) {
+	nictest.RequireRoot(t)
+	c := testCase{Direction: manyQueues, Size: "64B", Containers: 4}
+	s := started(t, &c, queueName(2, 2))
+	flood(t, s)
+	awaitIntact(t, s.arrivals)
+}
+
+// TestTheSwitchInMemory: what Zipf's law sends where arrives there.
+func TestTheSwitchInMemory(t *testing.T) {
+	c := testCase{Direction: memory, Size: "64B", Containers: 50, Zipf: true}
+	s := started(t, &c, nameLanes)
+	awaitIntact(t, s.arrivals)
+}
+
 // TestFramesPassFromContainerToContainer waits for some that the next container
 // has read.
 func TestFramesPassFromContainerToContainer(t *testing.T) {
 	nictest.RequireRoot(t)
 	c := testCase{Direction: local, Size: "64B", Containers: 3}
-	s := started(t, &c, "memif")
-	awaitIntact(t, s.count)
+	for _, name := range []string{"memif", "inproc", "tap", "bridge", "macvlan", "routed"} {
+		t.Run(name, func(t *testing.T) {
+			s := started(t, &c, name)
+			awaitIntact(t, s.arrivals)
+		})
+	}
 }
 
 // awaitIntact waits until a thousand frames have arrived.
