@@ -83,11 +83,11 @@ check-bpf: bpf
 	  echo "the eBPF objects are not those of their source: run make bpf and commit the result"; exit 1; fi
 
 .PHONY: bench bench-quick bench-report bench-micro
-bench: deps-bench ## xdpdemux beside its peers, every case, some hours; kept in BENCH_RESULTS and continued there
+bench: deps-bench build ## xdpdemux beside its peers, every case, under an hour; kept in BENCH_RESULTS and continued there
 	$(GO) build -o bin/bench ./bench
 	$(SUDO) bin/bench -resume $(BENCH_RESULTS)
 
-bench-quick: deps-bench ## the same with the short list and short windows, under a minute
+bench-quick: deps-bench build ## the same with the short list and short windows, under a minute
 	$(GO) build -o bin/bench ./bench
 	$(SUDO) bin/bench -quick
 
@@ -124,7 +124,7 @@ deps-test: deps-demo
 	  nft:nftables fping:fping sysctl:procps python3:python3 git:git \
 	  dpdk-testpmd:dpdk-dev setpriv:util-linux
 deps-bench: deps-demo
-	@.ci/need dpdk-testpmd:dpdk-dev iperf3:iperf3
+	@.ci/need dpdk-testpmd:dpdk-dev iperf3:iperf3 nft:nftables taskset:util-linux
 deps-check:
 	@.ci/need clang:clang llvm-strip:llvm /usr/include/bpf/bpf_helpers.h:libbpf-dev git:git \
 	  gcc:gcc /usr/include/stdlib.h:libc6-dev python3:python3 curl:curl dpdk-testpmd:dpdk-dev
