@@ -13,6 +13,8 @@ const example = `{"host":{},"cases":[
  {"case":"wire-in/64B/1","contender":"memif","direction":"wire-in","size":"64B","containers":1,"mpps":1.5,"worker_ns_beyond_limit":40},
  {"case":"wire-in/64B/1000","contender":"memif","direction":"wire-in","size":"64B","containers":1000,"mpps":1.4,"worker_ns_beyond_limit":60},
  {"case":"wire-in/64B/1000/zipf","contender":"other","direction":"wire-in","size":"64B","containers":1000,"mpps":9},
+ {"case":"tcp-in/1stream/1/blocking","contender":"bridge","direction":"tcp-in","size":"1stream","containers":1,"more":{"Gbit/s":9.5}},
+ {"case":"tcp-host-in/1stream/1/blocking","contender":"generic","direction":"tcp-host-in","size":"1stream","containers":1,"more":{"retransmits":3}},
  {"case":"latency/64B/1/blocking","contender":"bridge","direction":"latency","size":"64B","containers":1,"mpps":null,"p99_us":null}]}`
 
 // TestPlotsWhatThereIs: a chart for what was measured, with the contenders of
@@ -39,7 +41,10 @@ func TestPlotsWhatThereIs(t *testing.T) {
 			t.Errorf("%s: %s", name, svg)
 		}
 	}
-	for _, name := range []string{"cpu.svg", "latency.svg", "out.svg"} {
+	if text, err := os.ReadFile(filepath.Join(dir, "tcp.svg")); err != nil || !strings.Contains(string(text), "tcp-in/1stream/1") || strings.Contains(string(text), "generic") {
+		t.Errorf("tcp.svg: %v %s", err, text)
+	}
+	for _, name := range []string{"cpu.svg", "latency.svg", "out.svg", "host.svg", "density.svg"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			t.Errorf("%s was drawn of nothing", name)
 		}
