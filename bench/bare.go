@@ -257,5 +257,6 @@ func runWhileStarted(b *bed, s *stage, cpu int, run func() error, quit func()) {
 		done = nil
 		return err
 	}
-	b.Cleanup(func() { _ = s.stop() })
+	stop := s.stop // not what others will have put around it: that may stop a process by a signal
+	b.Cleanup(func() { _ = stop() })
 }
