@@ -37,16 +37,8 @@ func (r *results) markdown(w io.Writer, file string) error {
 	if notes, err := os.ReadFile(filepath.Join(filepath.Dir(file), notesFile)); err == nil {
 		p.line("\n%s", strings.TrimSpace(string(notes)))
 	}
-	last := ""
-	for i := range r.Cases {
-		row := &r.Cases[i]
-		if row.Case != last {
-			last = row.Case
-			p.line("\n## %s\n", last)
-			p.line("| contender | Mpps | ± | of limit | ± | worker ns | beyond limit | CPU ns | p50 µs | p99 µs | p99.9 µs | bad | more |")
-			p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|")
-		}
-		p.line("%s", row.markdown())
+	for _, rows := range r.byCase() {
+		p.table(rows)
 	}
 	r.drift(p)
 	return p.err
@@ -59,7 +51,7 @@ func (r *results) conditions(p *printer) {
 	for _, fact := range h.Rig {
 		p.line("* %s", fact)
 	}
-	p.line("* %d interleaved repeats of %v; every figure is their median; ± is (largest - smallest) / median", r.Settings.Repeats, r.Settings.window())
+	p.line("* %d interleaved repeats of %v; every figure is their median; ± is (largest - smallest) / median, of what the case is about and of its ratio to the limit", r.Settings.Repeats, r.Settings.window())
 	p.line("* ratios are taken within a repeat, minutes of drift apart from others, and then their median")
 	p.line("* `bad` counts frames that came to a wrong container or changed; worker ns are those of busy breaths")
 	p.line("\nTo repeat it: `make bench`, as often as it is interrupted, and then `make bench-report`; one case: `bin/bench -run 'wire-in/64B/1'`. The contenders:\n")
@@ -93,12 +85,20 @@ func (c *chunk) anchor(name string) string {
 	return cell("%.3f", c.Anchors[i].Mpps)
 }
 
-func (r *row) markdown() string {
-	if why := r.why(); why != "" {
-		return fmt.Sprintf("| %s | %s %s", r.Contender, strings.ReplaceAll(why, "|", "/"), strings.Repeat("|", 12))
+// table writes a case.
+func (p *printer) table(rows []row) {
+	columns := columnsOf(rows)
+	p.line("\n## %s\n", rows[0].Case)
+	p.line("| contender | %s |", strings.Join(names(columns), " | "))
+	p.line("|---%s|", strings.Repeat("|--:", len(columns)))
+	for i := range rows {
+		r := &rows[i]
+		if why := r.why(); why != "" {
+			p.line("| %s | %s %s", r.Contender, strings.ReplaceAll(why, "|", "/"), strings.Repeat("|", max(1, len(columns))))
+			continue
+		}
+		p.line("| %s | %s |", r.Contender, strings.Join(cells(columns, r), " | "))
 	}
-	cells := append([]string{r.Contender}, r.cells()...)
-	return "| " + strings.Join(cells, " | ") + " |"
 }
 
 // printer keeps the first error of many lines.
