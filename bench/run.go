@@ -200,8 +200,10 @@ func (s *stage) window(ctx context.Context, c *testCase, window time.Duration) (
 // headline is the figure that contenders are compared by.
 func (c *testCase) headline() func(sample) float64 {
 	switch {
-	case c.Direction == latency || c.Direction == victim:
+	case c.probed():
 		return sample.p99
+	case c.Direction == latency: // of an idle machine the tail is its own
+		return sample.p50
 	case c.Direction == churn:
 		return sample.mpps
 	case c.Direction == density:
