@@ -10,98 +10,141 @@ func deliverers() []string {
 	return []string{nameDrop, nameBare, "memif", "tap", "bridge", "macvlan", "routed"}
 }
 
-// committedCases is the list that make bench runs.
-func committedCases() (list []testCase) {
-	add := func(c testCase, contenders []string, containers ...int) {
-		for _, n := range containers {
-			c.Containers, c.Contenders = n, contenders
-			list = append(list, c)
-		}
+// caseList grows.
+type caseList []testCase
+
+// add appends a case for each number of containers.
+func (l *caseList) add(c testCase, contenders []string, containers ...int) {
+	for _, n := range containers {
+		c.Containers, c.Contenders = n, contenders
+		*l = append(*l, c)
 	}
-	in := testCase{Direction: wireIn, Size: "64B", Limit: nameBare}
+}
+
+// committedCases is the list that make bench runs.
+func committedCases() []testCase {
+	var l caseList
+	l.inward()
+	l.costs()
+	l.outward()
+	l.delays()
+	l.between()
+	l.streams()
+	l.crowds()
+	l.corners()
+	l.rings()
+	return l
+}
+
+// few are the limits and those who go furthest.
+func few() []string { return []string{nameDrop, nameBare, "inproc", "memif"} }
+
+// fromWire is as much as goes.
+func fromWire() testCase { return testCase{Direction: wireIn, Size: "64B", Limit: nameBare} }
+
+// inward are the rates from the wire. What is compared across cases comes first,
+// to be in one chunk.
+func (l *caseList) inward() {
+	in := fromWire()
 	zipf, random := in, in
 	zipf.Zipf, random.Random = true, true
-	few := []string{nameDrop, nameBare, "inproc", "memif"}
-	add(in, everybody(), 1, 10000) // what is compared across cases is in one chunk
-	add(random, few, 10000, 4000, 1000)
-	add(zipf, few, 10000, 4000, 1000, 100)
-	add(in, few, 4000)
-	add(in, everybody(), 100, 1000)
+	l.add(in, everybody(), 1, 10000)
+	l.add(random, few(), 10000, 4000, 1000)
+	l.add(zipf, few(), 10000, 4000, 1000, 100)
+	l.add(in, few(), 4000)
+	l.add(in, everybody(), 100, 1000)
 	for _, size := range []string{"512B", "1500B", "IMIX"} {
-		c := in
-		c.Size = size
-		add(c, deliverers(), 1, 100)
-		add(c, few, 1000)
+		in.Size = size
+		l.add(in, deliverers(), 1, 100)
+		l.add(in, few(), 1000)
 	}
-	blocking := in
-	blocking.Blocking, blocking.Mpps = true, 0.5
-	add(blocking, deliverers(), 1, 100, 1000, 10000)
-	add(blocking, []string{nameDrop, nameBare, "memif"}, 4000)
+}
 
-	senders := []string{nameBare, "memif", "tap", "bridge", "macvlan", "routed"}
+// costs are what a fixed load takes of all processors.
+func (l *caseList) costs() {
+	c := fromWire()
+	c.Blocking, c.Mpps = true, 0.5
+	l.add(c, deliverers(), 1, 100, 1000, 10000)
+	l.add(c, []string{nameDrop, nameBare, "memif"}, 4000)
+}
+
+// outward are the rates to the wire, alone and with those from it.
+func (l *caseList) outward() {
 	out := testCase{Direction: wireOut, Size: "64B", Limit: nameBare}
-	add(out, senders, 1, 100)
-	add(out, []string{nameBare, "memif"}, 1000)
+	senders := []string{nameBare, "memif", "tap", "bridge", "macvlan", "routed"}
+	l.add(out, senders, 1, 100)
+	l.add(out, []string{nameBare, "memif"}, 1000)
 	out.Size = "1500B"
-	add(out, senders, 1, 100)
-
-	add(testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge"},
-		[]string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100, 1000)
-
-	loaded := testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge", HalfOf: "bridge"}
-	add(loaded, []string{"bridge", "macvlan", "routed", "tap", "memif", "memif-gc"}, 1, 100)
-
-	add(testCase{Direction: both, Size: "64B", Limit: nameBare},
+	l.add(out, senders, 1, 100)
+	l.add(testCase{Direction: both, Size: "64B", Limit: nameBare},
 		[]string{nameBare, "inproc", "memif", "tap", "bridge", "macvlan", "routed"}, 1, 100)
+}
 
-	passing := testCase{Direction: local, Size: "64B", Limit: "bridge"}
-	add(passing, []string{"bridge", "macvlan", "routed", "tap", "memif", "inproc"}, 2, 16)
-	passing.Limit = "memif"
-	add(passing, []string{"memif", "inproc"}, 1000)
+// delays are round trips.
+func (l *caseList) delays() {
+	idle := testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge"}
+	l.add(idle, []string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100, 1000)
+	loaded := idle
+	loaded.HalfOf = "bridge"
+	l.add(loaded, []string{"bridge", "macvlan", "routed", "tap", "memif", "memif-gc"}, 1, 100)
+	l.add(testCase{Direction: victim, Size: "64B", Blocking: true, Mpps: 0.05, Limit: nameAlone},
+		[]string{nameAlone, "beside", "beside-rules", "bridge-alone", "bridge-rules"}, 2)
+}
 
-	for _, streams := range []string{"1stream", "32streams"} {
-		tcp := testCase{Size: streams, Blocking: true, Limit: "bridge"}
-		peers := []string{"bridge", "macvlan", "routed", "xdpdemux"}
-		for _, tcp.Direction = range []string{tcpIn, tcpOut} {
-			add(tcp, peers, 1)
+// between are the rates from container to container.
+func (l *caseList) between() {
+	c := testCase{Direction: local, Size: "64B", Limit: "bridge"}
+	l.add(c, []string{"bridge", "macvlan", "routed", "tap", "memif", "inproc"}, 2, 16)
+	c.Limit = "memif"
+	l.add(c, []string{"memif", "inproc"}, 1000)
+	l.add(testCase{Direction: memory, Size: "64B", Zipf: true, Limit: nameLanes}, []string{nameLanes}, 16, 1000, 10000)
+}
+
+// streams are TCP's.
+func (l *caseList) streams() {
+	peers := []string{"bridge", "macvlan", "routed", "xdpdemux"}
+	for _, size := range []string{"1stream", "32streams"} {
+		c := testCase{Size: size, Blocking: true, Limit: "bridge"}
+		for _, c.Direction = range []string{tcpIn, tcpOut} {
+			l.add(c, peers, 1)
 		}
-		tcp.Direction, tcp.Limit = tcpLocal, "veth"
-		add(tcp, append([]string{"veth"}, peers...), 2)
+		c.Direction, c.Limit = tcpLocal, "veth"
+		l.add(c, append([]string{"veth"}, peers...), 2)
 	}
-	hosts := testCase{Size: "1stream", Blocking: true, Limit: "before"}
-	for _, hosts.Direction = range []string{tcpHostIn, tcpHostOut} {
-		add(hosts, []string{"before", "native", "generic"}, 1)
+	host := testCase{Size: "1stream", Blocking: true, Limit: "before"}
+	for _, host.Direction = range []string{tcpHostIn, tcpHostOut} {
+		l.add(host, []string{"before", "native", "generic"}, 1)
 	}
+}
 
-	ports := testCase{Direction: density, Size: "ports", Rounds: 2, Limit: "memif-ports"}
-	add(ports, []string{"memif-ports", "memif-clients", "tap-ports", "bridge-ports", "macvlan-ports"}, 1000, 10000)
+// crowds are thousands of ports, at rest and coming.
+func (l *caseList) crowds() {
+	l.add(testCase{Direction: density, Size: "ports", Rounds: 2, Limit: "memif-ports"},
+		[]string{"memif-ports", "memif-clients", "tap-ports", "bridge-ports", "macvlan-ports"}, 1000, 10000)
+	l.add(testCase{Direction: churn, Size: "64B", Blocking: true, Mpps: 0.1, Rounds: 3, Limit: "memif-adding"},
+		[]string{"memif-adding", "bridge-adding", "macvlan-adding"}, 16)
+}
 
-	add(testCase{Direction: memory, Size: "64B", Zipf: true, Limit: nameLanes}, []string{nameLanes}, 16, 1000, 10000)
-
+// corners are other shares of the processors.
+func (l *caseList) corners() {
 	for _, how := range []string{oneCoreThreaded, oneCoreBusyPoll} {
-		one := in
-		one.OneCore = how
-		add(one, []string{nameBare, "inproc", "memif"}, 1000)
+		c := fromWire()
+		c.OneCore = how
+		l.add(c, []string{nameBare, "inproc", "memif"}, 1000)
 	}
-
-	several := testCase{Direction: manyQueues, Size: "64B", Limit: queueName(1, 1)}
 	var shares []string
 	for _, k := range queueContenders() {
 		shares = append(shares, k.name)
 	}
-	add(several, shares, 100)
+	l.add(testCase{Direction: manyQueues, Size: "64B", Limit: queueName(1, 1)}, shares, 100)
+}
 
-	beside := testCase{Direction: victim, Size: "64B", Blocking: true, Mpps: 0.05, Limit: nameAlone}
-	add(beside, []string{nameAlone, "beside", "beside-rules", "bridge-alone", "bridge-rules"}, 2)
-
-	adding := testCase{Direction: churn, Size: "64B", Blocking: true, Mpps: 0.1, Rounds: 3, Limit: "memif-adding"}
-	add(adding, []string{"memif-adding", "bridge-adding", "macvlan-adding"}, 16)
-
-	rings := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
+// rings are single memifs.
+func (l *caseList) rings() {
+	ends := []string{nameRing, "lane>testpmd", "testpmd>lane", "lane>client", "client>lane"}
 	for _, size := range []string{"64B", "1500B"} {
-		add(testCase{Direction: ring, Size: size, Limit: nameRing}, rings, 1)
+		l.add(testCase{Direction: ring, Size: size, Limit: nameRing}, ends, 1)
 	}
-	return list
 }
 
 // quickCases is the short list: one of each sort, with the peers that are quick

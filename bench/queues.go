@@ -39,24 +39,7 @@ func openQueues(b *bed, c *testCase, queues, workers int) *stage {
 	quiet(b, rig.Host)
 	s := &stage{rig: rig, t: traffic{Sizes: c.sizes(), Containers: c.Containers,
 		Src: rig.Wire.MAC(b, rig.WireNIC), NIC: rig.Host.MAC(b, rig.NIC)}}
-	sw, err := demux.New(demux.Config{Workers: workers, MaxPorts: c.Containers})
-	b.check(err)
-	b.check(sw.SetHost(demux.HostConfig{NICMAC: s.t.NIC}))
-	r := &inprocEnds{check: newChecker(s.t), mode: modeRead}
-	ports := make([]demux.PortConfig, c.Containers)
-	for i := range ports {
-		q, err := inproc.Open(inproc.Config{Slots: laneSlots(c.Containers), Lanes: workers})
-		b.check(err)
-		b.Cleanup(func() { q.Close() })
-		p := demux.PortConfig{Name: strconv.Itoa(i), Addrs: []netip.Prefix{netip.PrefixFrom(s.t.address(i), 32)}}
-		for w := range workers {
-			p.Lanes = append(p.Lanes, q.Lane(w))
-			r.ends, r.owners = append(r.ends, q.Endpoint(w)), append(r.owners, i)
-		}
-		ports[i] = p
-	}
-	_, err = sw.Attach(ports...)
-	b.check(err)
+	sw, r := queueSwitch(b, s, workers)
 	links := attachSockets(b, s, queues)
 	for w := range workers {
 		team := &oneOfMany{sw: sw, n: w}
@@ -69,6 +52,30 @@ func openQueues(b *bed, c *testCase, queues, workers int) *stage {
 	s.count = r.count
 	s.gen = newSender(b, s, queues)
 	return s
+}
+
+// queueSwitch is a switch whose ports have a lane for each worker, and who reads
+// them.
+func queueSwitch(b *bed, s *stage, workers int) (*demux.Switch, *inprocEnds) {
+	sw, err := demux.New(demux.Config{Workers: workers, MaxPorts: s.t.Containers})
+	b.check(err)
+	b.check(sw.SetHost(demux.HostConfig{NICMAC: s.t.NIC}))
+	r := &inprocEnds{check: newChecker(s.t), mode: modeRead}
+	ports := make([]demux.PortConfig, s.t.Containers)
+	for i := range ports {
+		q, err := inproc.Open(inproc.Config{Slots: laneSlots(s.t.Containers), Lanes: workers})
+		b.check(err)
+		b.Cleanup(func() { q.Close() })
+		p := demux.PortConfig{Name: strconv.Itoa(i), Addrs: []netip.Prefix{netip.PrefixFrom(s.t.address(i), 32)}}
+		for w := range workers {
+			p.Lanes = append(p.Lanes, q.Lane(w))
+			r.ends, r.owners = append(r.ends, q.Endpoint(w)), append(r.owners, i)
+		}
+		ports[i] = p
+	}
+	_, err = sw.Attach(ports...)
+	b.check(err)
+	return sw, r
 }
 
 // oneOfMany is one of several workers of a switch.
