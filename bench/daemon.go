@@ -36,8 +36,12 @@ type portSpec struct {
 	RingSize int            `json:"ring_size,omitempty"`
 }
 
-// findDaemon is the program's file: beside this one, or where the shell finds it.
+// findDaemon is the program's file: the one that tests are given, the one beside
+// this program, or what the shell finds.
 func findDaemon() (string, error) {
+	if given := os.Getenv("XDPDEMUX_TEST_BINARY"); given != "" {
+		return given, nil
+	}
 	if self, err := os.Executable(); err == nil {
 		beside := filepath.Join(filepath.Dir(self), "xdpdemux")
 		if _, err := os.Stat(beside); err == nil {

@@ -228,7 +228,7 @@ func (w *crowd) measure(ctx context.Context, s *stage, n int, window time.Durati
 	if w.pid > 0 {
 		more[figureDaemon] = float64(after.daemon-before.daemon) / float64(n)
 		used := processTime(w.pid)
-		idle := max(window, idleWindow)
+		idle := idleTime(window)
 		sleep(ctx, idle)
 		more[figureIdle] = 100 * float64(processTime(w.pid)-used) / float64(idle)
 	}
@@ -243,8 +243,19 @@ func (w *crowd) measure(ctx context.Context, s *stage, n int, window time.Durati
 	return sample{More: more}, err
 }
 
-// idleWindow is how long nothing happens while the daemon's time is taken.
-const idleWindow = 10 * time.Second
+// idleWindow is how long nothing happens while the daemon's time is taken, unless
+// the run's windows are too short for any figure to mean anything.
+const (
+	idleWindow    = 10 * time.Second
+	leastSensible = 50 * time.Millisecond
+)
+
+func idleTime(window time.Duration) time.Duration {
+	if window < leastSensible {
+		return window
+	}
+	return max(window, idleWindow)
+}
 
 // memoryUse is in KiB.
 type memoryUse struct{ daemon, kernel int64 }

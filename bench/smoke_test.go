@@ -127,19 +127,49 @@ func TestProbesComeBackFromAmongALoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := started(t, &c, name)
 			flood(t, s)
-			var r probeReading
-			for end := time.Now().Add(30 * time.Second); r.back < 20 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-				var err error
-				if r, err = s.probes.read(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			times := r.since(probeReading{})
-			if len(times) < 20 || times[0] <= 0 || r.strays > 0 {
-				t.Errorf("%d probes came back, the fastest in %v; and %d other frames", len(times), times[:min(1, len(times))], r.strays)
-			}
+			awaitProbes(t, s)
 		})
 	}
+}
+
+func awaitProbes(t *testing.T, s *stage) {
+	t.Helper()
+	var r probeReading
+	for end := time.Now().Add(30 * time.Second); r.back < 20 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var err error
+		if r, err = s.probes.read(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	times := r.since(probeReading{})
+	if len(times) < 20 || times[0] <= 0 || r.strays > 0 {
+		t.Errorf("%d probes came back, the fastest in %v; and %d other frames", len(times), times[:min(1, len(times))], r.strays)
+	}
+}
+
+// TestTheDaemonIsMeasured: its ports are added and removed, one more answers a
+// ping, and probes come back from a TAP beside another with a long firewall.
+func TestTheDaemonIsMeasured(t *testing.T) {
+	nictest.RequireRoot(t)
+	if _, err := findDaemon(); err != nil {
+		t.Skip(err)
+	}
+	t.Run("density", func(t *testing.T) {
+		c := testCase{Direction: density, Containers: 3, Size: "ports"}
+		for _, name := range []string{"memif-clients", "tap-ports", "bridge-ports", "macvlan-ports"} {
+			s := started(t, &c, name)
+			out, err := s.measure(t.Context(), time.Millisecond)
+			if err != nil || out.More[figureAdd] <= 0 || out.More[figureFirst] <= 0 || out.More[figureDelete] <= 0 {
+				t.Errorf("%s: %v %v", name, out, err)
+			}
+		}
+	})
+	t.Run("victim", func(t *testing.T) {
+		nictest.Require(t, "nft")
+		s := started(t, &testCase{Direction: victim, Containers: 2, Size: "64B", Blocking: true, Mpps: 0.01}, "beside-rules")
+		flood(t, s)
+		awaitProbes(t, s)
+	})
 }
 
 // TestOurSenderReachesEachQueue: two workers serve two queues, and all containers
