@@ -60,7 +60,10 @@ type SocketConfig struct {
 	// as chains.
 	FrameSize int
 	// RxSize is the size of the receive ring. Default Frames/2, which can never
-	// be full before the fill ring is empty.
+	// be full before the fill ring is empty. In zero-copy it is at most Frames/4,
+	// so that it is full before: what a worker that stopped does not take can
+	// then hold no more than half of the chunks that receive, and the others go on
+	// carrying the host's frames. Frames is at least 256 there.
 	RxSize int
 	// TxSize is the size of the transmit ring. Default Frames/2.
 	TxSize int
@@ -119,6 +122,14 @@ func (c *SocketConfig) setDefaults() {
 	if c.BusyPoll.Micros > 0 {
 		setDefault(&c.BusyPoll.Budget, 64)
 	}
+}
+
+// forZeroCopy is a valid configuration as zero-copy has it; see RxSize.
+func (c SocketConfig) forZeroCopy() SocketConfig {
+	c.Frames = max(c.Frames, 4*minRing)
+	c.FillSize, c.CompletionSize = max(c.FillSize, c.Frames/2), max(c.CompletionSize, c.Frames/2)
+	c.RxSize = min(c.RxSize, c.Frames/4)
+	return c
 }
 
 func setDefault(v *int, to int) {

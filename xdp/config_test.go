@@ -113,3 +113,24 @@ func TestModesAndZeroCopyAreWords(t *testing.T) {
 		}
 	}
 }
+
+// TestZeroCopyLeavesTheHostChunks: however a socket is configured, a full receive
+// ring holds at most half of what receives, and the configuration stays valid.
+func TestZeroCopyLeavesTheHostChunks(t *testing.T) {
+	for _, c := range []SocketConfig{
+		{}, {Frames: minFrames}, {Frames: 256}, {Frames: maxFrames}, {Frames: minFrames, RxSize: maxRing}, {Frames: 1024, RxSize: 64}, {FillSize: maxRing},
+	} {
+		c.IfIndex = 1
+		valid, err := c.Validate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		z := valid.forZeroCopy()
+		if again, err := z.Validate(); err != nil || again != z {
+			t.Errorf("%+v becomes %+v, and that %+v, %v", c, z, again, err)
+		}
+		if z.Frames < valid.Frames || z.RxSize > z.Frames/4 || c.RxSize == 64 && z.RxSize != 64 {
+			t.Errorf("%+v becomes %+v", c, z)
+		}
+	}
+}

@@ -39,6 +39,7 @@ func OpenSocket(c SocketConfig) (*Socket, error) {
 // openZeroCopy binds with chains where the driver has them. One that does not
 // (virtio_net) is taken without, if no frame of the device's MTU needs them.
 func openZeroCopy(c SocketConfig) (*Socket, error) {
+	c = c.forZeroCopy()
 	s, err := open(c, unix.XDP_ZEROCOPY|unix.XDP_USE_SG)
 	if errors.Is(err, unix.EOPNOTSUPP) && fitsChunk(c) {
 		s, err = open(c, unix.XDP_ZEROCOPY)

@@ -36,9 +36,10 @@ func (s *Socket) Progress() uint64 {
 }
 
 // A Watchdog guards zero-copy sockets. In zero-copy the chunks of the fill ring
-// carry the host's frames too: a worker that stops giving chunks back takes the
-// host off the network. So after WatchdogLimit of frames pending without
-// progress the socket is taken from it.
+// carry the host's frames too. A worker that stops giving chunks back can keep
+// no more than the receive ring holds (see SocketConfig.RxSize), but some
+// drivers receive nothing at all while that is full. So after WatchdogLimit of
+// frames pending without progress the socket is taken from the worker.
 //
 // It runs on a goroutine, and if possible a thread, outside of the workers. It
 // counts its own looks instead of trusting the clock alone, so that a pause of
