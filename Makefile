@@ -56,6 +56,12 @@ FUZZED   := FuzzControl FuzzDescriptors FuzzHeads
 fuzz: ## fuzz what a hostile memif client may say and write, three ways, FUZZTIME executions each (a minute in all)
 	for f in $(FUZZED); do .ci/patient $(GO) test -count=1 -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -- ./queues/memif; done
 
+.PHONY: test-vm
+test-vm: export XDPDEMUX_TEST_BINARY := $(CURDIR)/bin/xdpdemux
+test-vm: export XDPDEMUX_TEST_ECHO := $(CURDIR)/bin/echo
+test-vm: deps-vm build examples ## zero-copy on a NIC that does it, and its refusal where that does not, in virtual machines
+	.ci/patient $(GO) test -tags vm -count=1 -timeout 30m -- ./cmd/internal/e2e/vm
+
 .PHONY: test-long
 test-long: ## what needs minutes: the same fuzzing for an hour, and the shared memory under the race detector 20 times
 	$(MAKE) --no-print-directory fuzz FUZZTIME=20m
@@ -65,6 +71,7 @@ test-long: ## what needs minutes: the same fuzzing for an hour, and the shared m
 check: deps-check ## formatting, vet, the race detector without root, and whether the eBPF objects are those of their source
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags vm ./cmd/internal/e2e/...
 	$(GO) -C bench/plot vet ./...
 	$(GO) -C bench/plot test -count=1 ./...
 	$(GO) mod verify
@@ -116,13 +123,15 @@ clean: ## remove what was built
 
 # ---- the Debian packages that a target needs, installed where they are missing
 
-.PHONY: deps-demo deps-test deps-check deps-bench
+.PHONY: deps-demo deps-test deps-vm deps-check deps-bench
 deps-demo:
 	@.ci/need ip:iproute2 ping:iputils-ping ethtool:ethtool nsenter:util-linux
 deps-test: deps-demo
 	@.ci/need arping:arping ndisc6:ndisc6 iperf3:iperf3 tcpdump:tcpdump curl:curl \
 	  nft:nftables fping:fping sysctl:procps python3:python3 git:git \
 	  dpdk-testpmd:dpdk-dev setpriv:util-linux
+deps-vm: deps-demo
+	@.ci/need qemu-system-x86_64:qemu-system-x86 cpio:cpio ldd:libc-bin setpriv:util-linux
 deps-bench: deps-demo
 	@.ci/need dpdk-testpmd:dpdk-dev iperf3:iperf3 nft:nftables taskset:util-linux
 deps-check:

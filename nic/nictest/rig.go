@@ -1,10 +1,12 @@
 package nictest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,6 +45,11 @@ type Config struct {
 	// NAPI: an XDP program may redirect frames into the other end only then,
 	// or while a native program is attached here.
 	NICGRO, WireGRO bool
+	// NIC and WireNIC are the names of two interfaces of the caller's namespace
+	// that are joined by a cable or a hub of their own. They take the place of the
+	// veth pair, and come back when the test ends; Queues and the offloads are as
+	// they are. Empty: a veth pair.
+	NIC, WireNIC string
 	// DAD leaves duplicate address detection and router solicitations on, in
 	// all namespaces of the rig, as the kernel has them.
 	DAD bool
@@ -73,11 +80,15 @@ func New(t testing.TB, cfg Config) *Rig {
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
-	r := &Rig{NIC: nicName, WireNIC: wireName, cfg: cfg}
+	r := &Rig{NIC: cmp.Or(cfg.NIC, nicName), WireNIC: cmp.Or(cfg.WireNIC, wireName), cfg: cfg}
 	t.Cleanup(func() { r.close(t) })
 	r.makeSides(t)
 	r.AddContainers(t, cfg.Containers)
-	r.ReturnNIC(t)
+	if cfg.NIC != "" {
+		r.borrowNICs(t)
+	} else {
+		r.ReturnNIC(t)
+	}
 	return r
 }
 
@@ -96,13 +107,13 @@ func (r *Rig) makeSides(t testing.TB) {
 		if err != nil {
 			t.Fatalf("make namespace: %v", err)
 		}
-		host.NICName, r.Host, r.base = nicName, host, base
+		host.NICName, r.Host, r.base = r.NIC, host, base
 	}
 	wire, err := r.makeNS(r.base + "-wire")
 	if err != nil {
 		t.Fatalf("make namespace: %v", err)
 	}
-	wire.NICName, r.Wire = wireName, wire
+	wire.NICName, r.Wire = r.WireNIC, wire
 }
 
 // AddContainers makes n more container namespaces and appends them to
@@ -180,6 +191,24 @@ func (r *Rig) ReturnNIC(t testing.TB) {
 		"type", "veth", "peer", "name", r.WireNIC, "address", "02:77:69:72:00:01", "mtu", mtu,
 		"numrxqueues", queues, "numtxqueues", queues, "netns", r.Wire.Name)
 	r.setOffloads(t)
+	r.bringUp(t)
+}
+
+// borrowNICs moves the caller's two interfaces into the rig's namespaces.
+func (r *Rig) borrowNICs(t testing.TB) {
+	t.Helper()
+	for _, ns := range []*NS{r.Host, r.Wire} {
+		if out, err := exec.Command("ip", "link", "set", ns.NICName, "netns", ns.Name).CombinedOutput(); err != nil {
+			t.Fatalf("move %s into %s: %v\n%s", ns.NICName, ns.Name, err, out)
+		}
+		ns.Run(t, "ip", "link", "set", ns.NICName, "mtu", strconv.Itoa(r.cfg.MTU))
+	}
+	r.bringUp(t)
+}
+
+// bringUp gives both ends their addresses and waits until they work.
+func (r *Rig) bringUp(t testing.TB) {
+	t.Helper()
 	setAddrs(t, r.Host, r.cfg.HostAddrs)
 	setAddrs(t, r.Wire, r.cfg.WireAddrs)
 	for _, ns := range []*NS{r.Host, r.Wire} {
@@ -265,11 +294,24 @@ func (r *Rig) close(t testing.TB) {
 	for _, line := range killInside(names) {
 		t.Logf("ended a process that the test left in its namespaces: %s", line)
 	}
-	if r.Host != nil {
-		// A descriptor somewhere may keep the namespace; the NIC goes anyway.
-		_, _ = r.Host.Try("ip", "link", "del", r.NIC)
-	}
+	r.giveUpNICs(t)
 	for _, name := range names {
 		removeNetNS(name)
+	}
+}
+
+// giveUpNICs removes the veth pair, or gives the interfaces back. A descriptor
+// somewhere may keep the namespaces; the NICs go anyway.
+func (r *Rig) giveUpNICs(t testing.TB) {
+	for _, ns := range []*NS{r.Host, r.Wire} {
+		switch {
+		case ns == nil:
+		case r.cfg.NIC == "":
+			_, _ = ns.Try("ip", "link", "del", ns.NICName)
+		default:
+			if _, err := ns.Try("ip", "link", "set", ns.NICName, "netns", strconv.Itoa(os.Getpid())); err != nil {
+				t.Errorf("%s does not come back: %v", ns.NICName, err)
+			}
+		}
 	}
 }

@@ -62,8 +62,11 @@ const (
 	host4, host6 = "10.9.0.2", "fd09::2"
 )
 
+// newMachine makes one whose NIC and wire are a veth pair, or the two interfaces
+// that XDPDEMUX_TEST_NIC and XDPDEMUX_TEST_WIRE name.
 func newMachine(t *testing.T, cfg nictest.Config) *machine {
 	t.Helper()
+	cfg.NIC, cfg.WireNIC = os.Getenv("XDPDEMUX_TEST_NIC"), os.Getenv("XDPDEMUX_TEST_WIRE")
 	if cfg.HostAddrs == nil {
 		cfg.HostAddrs = []string{host4 + "/16", host6 + "/64"}
 	}
