@@ -10,8 +10,9 @@ import (
 // MaxBatch is how many frames a Coalescer looks at together.
 const MaxBatch = 64
 
-// maxFlows is how many TCP connections a Coalescer follows at a time.
-const maxFlows = 8
+// maxFlows is how many TCP connections a Coalescer follows at a time, a power of two.
+// Two that share a place take turns, and are joined the less.
+const maxFlows = 128
 
 // maxTotal is the largest packet, and so super-frame, in bytes: a little less than
 // the length fields of IPv4 and IPv6 can say.
@@ -33,9 +34,8 @@ const maxTotal = 65535
 //
 // A Coalescer belongs to one thread. The zero value is ready.
 type Coalescer struct {
-	flows [maxFlows]flow
-	used  uint8           // of flows
-	spare uint8           // whose place is taken when all are used
+	flows [maxFlows]flow  // by their hash; those count that bear the stamp
+	stamp uint64          // of this batch, or of what came behind the last odd frame in it
 	heads [MaxBatch]uint8 // the frames that are not joined to one before
 	next  [MaxBatch]uint8 // the segment behind this one in a super-frame; 0 = none
 	from  [MaxBatch]uint8
@@ -44,6 +44,7 @@ type Coalescer struct {
 
 // flow is the latest super-frame of one connection, which may still be one segment.
 type flow struct {
+	stamp    uint64
 	segment         // the first
 	data     []byte // the frame of the first
 	head     uint8  // the first, by its place in the batch
@@ -87,7 +88,7 @@ func (c *Coalescer) Coalesce(f []frame.Frame, maxFrame int, can frame.Offload) (
 	if len(f) < 2 || len(f) > MaxBatch || can&frame.OffloadGather == 0 {
 		return f, 0
 	}
-	c.used, c.spare = 0, 0
+	c.stamp++
 	heads := 0
 	for i := range f {
 		c.next[i] = 0
@@ -117,43 +118,33 @@ func (c *Coalescer) take(f []frame.Frame, i uint8, maxFrame int, can frame.Offlo
 	case looksOther:
 		return false
 	case looksOdd:
-		c.used = 0
+		c.stamp++
 		return false
 	}
-	o := c.find(f[i].Data, &s)
-	if o != nil && what != looksAlone && o.fits(f, i, &s, min(maxFrame, maxTotal)) {
+	o := &c.flows[s.place(f[i].Data)]
+	same := o.stamp == c.stamp && o.connects(f[i].Data, &s)
+	if same && what != looksAlone && o.fits(f, i, &s, min(maxFrame, maxTotal)) {
 		c.next[o.tail] = i
 		o.append(i, &s, what == looksLast)
 		return true
 	}
-	if o == nil && what == looksJoinable {
-		o = c.place()
-	}
-	if o != nil {
+	if same || what == looksJoinable {
 		o.begin(f[i].Data, i, &s, what != looksJoinable)
+		o.stamp = c.stamp
 	}
 	return false
 }
 
-// place is where a new flow is to stand.
-func (c *Coalescer) place() *flow {
-	if c.used < maxFlows {
-		c.used++
-		return &c.flows[c.used-1]
-	}
-	c.spare = (c.spare + 1) % maxFlows
-	return &c.flows[c.spare]
+// place is where the flow of a segment's connection stands: a hash of the ports and
+// of the last bytes of both addresses.
+func (s *segment) place(data []byte) uint32 {
+	a := addresses(data, s.v6)
+	return (s.ports ^ word(a, len(a)/2-4) ^ word(a, len(a)-4)) * 0x9E3779B1 / (1 << 32 / maxFlows)
 }
 
-// find returns the flow of the connection that the segment s in data belongs to.
-func (c *Coalescer) find(data []byte, s *segment) *flow {
-	for i := range c.flows[:c.used] {
-		o := &c.flows[i]
-		if o.ports == s.ports && o.v6 == s.v6 && bytes.Equal(addresses(o.data, s.v6), addresses(data, s.v6)) {
-			return o
-		}
-	}
-	return nil
+// connects says whether a segment in data belongs to the flow's connection.
+func (o *flow) connects(data []byte, s *segment) bool {
+	return o.ports == s.ports && o.v6 == s.v6 && bytes.Equal(addresses(o.data, s.v6), addresses(data, s.v6))
 }
 
 // addresses are both of the IP packet in data.

@@ -326,13 +326,29 @@ func TestCoalesceFlows(t *testing.T) {
 	}
 }
 
-// TestCoalesceManyFlows: with more connections than are followed at a time none is
-// put in disorder.
+func placeOf(t testing.TB, f frame.Frame) uint32 {
+	var s segment
+	if s.look(&f, gathers) < looksAlone {
+		t.Fatal("no segment")
+	}
+	return s.place(f.Data)
+}
+
+// TestCoalesceManyFlows: connections that share a place are not put in disorder.
 func TestCoalesceManyFlows(t *testing.T) {
 	var batch []frame.Frame
 	streams := make([][]frame.Frame, 16)
+	var places [maxFlows]int
 	for i := range streams {
-		streams[i] = streamOf(t, i%2 == 0, 400, 100, layers.TCPPort(1+i))
+		port := 1 + i
+		for i >= 8 { // half of them share a place with another
+			if streams[i] = streamOf(t, i%2 == 0, 400, 100, layers.TCPPort(port)); places[placeOf(t, streams[i][0])] > 0 {
+				break
+			}
+			port += 16
+		}
+		streams[i] = streamOf(t, i%2 == 0, 400, 100, layers.TCPPort(port))
+		places[placeOf(t, streams[i][0])]++
 	}
 	for k := range 4 {
 		for i := range streams {
@@ -342,6 +358,9 @@ func TestCoalesceManyFlows(t *testing.T) {
 	var j Coalescer
 	before := clones(batch)
 	out, pieces := j.Coalesce(batch, 65550, gathers)
+	if pieces < 8 {
+		t.Errorf("%d pieces", pieces)
+	}
 	checkJoined(t, &j, before, out, pieces)
 	last := make([]int, len(streams))
 	for i := range out {
