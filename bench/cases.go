@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // everybody is all who can take frames from the wire.
 func everybody() []string {
 	return []string{nameDrop, nameBare, "asavie", "testpmd", "inproc", "memif", "tap", "bridge", "macvlan", "routed", "ovs", "ovs-afxdp"}
@@ -105,9 +107,10 @@ func (l *caseList) streams() {
 	peers := []string{"bridge", "macvlan", "routed", "xdpdemux"}
 	for _, size := range []string{"1stream", "32streams"} {
 		c := testCase{Size: size, Blocking: true, Limit: "bridge"}
-		for _, c.Direction = range []string{tcpIn, tcpOut} {
-			l.add(c, peers, 1)
-		}
+		c.Direction = tcpIn
+		l.add(c, peers, 1)
+		c.Direction = tcpOut
+		l.add(c, append(slices.Clone(peers), "wire-gso"), 1)
 		c.Direction, c.Limit = tcpLocal, "veth"
 		l.add(c, append([]string{"veth"}, peers...), 2)
 	}

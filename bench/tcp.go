@@ -45,7 +45,8 @@ const (
 
 func tcpContenders() []contender {
 	return []contender{
-		{name: "xdpdemux", about: "the daemon itself, with TAP ports", open: openDaemonTaps, perPort: 40 * time.Millisecond},
+		{name: "xdpdemux", about: "the daemon itself, with TAP ports", open: openDaemonTaps(), perPort: 40 * time.Millisecond},
+		{name: "wire-gso", about: "the same with --wire-gso: super-frames leave for the wire whole", open: openDaemonTaps("--wire-gso"), perPort: 40 * time.Millisecond},
 		{name: "veth", about: "two containers joined by a veth pair, with no NIC and no switch", open: openVethPair},
 		{name: "before", about: "the host's own stack on the NIC, no daemon", open: openHostAlone},
 		{name: "native", about: "the host's own stack, with the daemon attached in native mode", open: openHostBeside("native")},
@@ -53,14 +54,18 @@ func tcpContenders() []contender {
 	}
 }
 
-// openDaemonTaps has the daemon serve a TAP for each container.
-func openDaemonTaps(b *bed, c *testCase) *stage {
+// openDaemonTaps has the daemon, with these flags, serve a TAP for each container.
+func openDaemonTaps(flags ...string) func(b *bed, c *testCase) *stage {
+	return func(b *bed, c *testCase) *stage { return daemonTaps(b, c, flags) }
+}
+
+func daemonTaps(b *bed, c *testCase, flags []string) *stage {
 	s := kernelStage(b, c, false)
 	cpus := strconv.Itoa(workerCPU)
 	if c.Direction == victim { // a slow lane is on another processor than the worker, where there is one
 		cpus = fmt.Sprintf("%d,%d", generatorCPU, workerCPU)
 	}
-	d := startDaemon(b, s.rig, cpus)
+	d := startDaemon(b, s.rig, cpus, flags...)
 	b.check(d.apply(tapPorts(s)))
 	for _, ns := range s.rig.Containers {
 		batch(b, ns, "ip", []string{fmt.Sprintf("neigh add %s lladdr %s dev %s nud permanent", sourceAddr(), s.wireMAC(), inner)})

@@ -19,9 +19,9 @@ const nameAlone = "alone"
 
 func victimContenders() []contender {
 	return []contender{
-		{name: nameAlone, about: "a TAP container of the daemon, which may use both processors, its neighbour idle", open: openVictim(openDaemonTaps, false, false)},
-		{name: "beside", about: "the same, while its neighbour gets the load", open: openVictim(openDaemonTaps, true, false)},
-		{name: "beside-rules", about: "the same, and the neighbour has 10,000 firewall rules", open: openVictim(openDaemonTaps, true, true)},
+		{name: nameAlone, about: "a TAP container of the daemon, which may use both processors, its neighbour idle", open: openVictim(openDaemonTaps(), false, false)},
+		{name: "beside", about: "the same, while its neighbour gets the load", open: openVictim(openDaemonTaps(), true, false)},
+		{name: "beside-rules", about: "the same, and the neighbour has 10,000 firewall rules", open: openVictim(openDaemonTaps(), true, true)},
 		{name: "bridge-alone", about: "a container behind a bridge, its neighbour idle", open: openVictim(openBridge, false, false)},
 		{name: "bridge-rules", about: "the same, while its neighbour gets the load and has 10,000 firewall rules", open: openVictim(openBridge, true, true)},
 	}
