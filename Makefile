@@ -103,7 +103,7 @@ bench-report: ## docs/bench: RESULTS.md, its plots and its data, from BENCH_RESU
 	cp $(BENCH_RESULTS) docs/bench/results.json
 	$(GO) run ./bench report docs/bench/results.json >docs/bench/RESULTS.md
 	$(GO) -C bench/plot run . $(CURDIR)/docs/bench/results.json $(CURDIR)/docs/bench
-	cd docs/bench && printf '\n## Plots\n\n' >>RESULTS.md && printf '![](%s)\n\n' *.svg >>RESULTS.md
+	cd docs/bench && { printf '\n## Plots\n\n'; for f in *.svg; do printf '![%s](%s)\n\n' "$${f%.svg}" "$$f"; done; } >>RESULTS.md
 
 bench-micro: ## benchmarks of the data path's pieces, in memory and on a veth NIC
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(ROOTEXEC) ./xdp/... ./demux/... ./queues/...
