@@ -27,6 +27,7 @@ const (
 	figureFirst   = "one more to its first ping ms"
 	figureDaemon  = "daemon KiB/port"
 	figureKernel  = "kernel KiB/port"
+	figureQuiet   = "announced s"
 	figureIdle    = "idle % of a core"
 	figureDelete  = "delete s"
 )
@@ -227,10 +228,9 @@ func (w *crowd) measure(ctx context.Context, s *stage, n int, window time.Durati
 	after := memoryNow(w.pid)
 	if w.pid > 0 {
 		more[figureDaemon] = float64(after.daemon-before.daemon) / float64(n)
-		used := processTime(w.pid)
 		idle := idleTime(window)
-		sleep(ctx, idle)
-		more[figureIdle] = 100 * float64(processTime(w.pid)-used) / float64(idle)
+		more[figureQuiet] = w.settle(ctx, idle/10).Seconds()
+		more[figureIdle] = 100 * w.use(ctx, idle)
 	}
 	more[figureKernel] = float64(after.kernel-before.kernel) / float64(n)
 	timed(figureFirst, time.Millisecond, func() error {
@@ -241,6 +241,31 @@ func (w *crowd) measure(ctx context.Context, s *stage, n int, window time.Durati
 	})
 	timed(figureDelete, time.Second, w.clear)
 	return sample{More: more}, err
+}
+
+// use is the daemon's part of a processor during d.
+func (w *crowd) use(ctx context.Context, d time.Duration) float64 {
+	used := processTime(w.pid)
+	sleep(ctx, d)
+	return float64(processTime(w.pid)-used) / float64(d)
+}
+
+// The daemon announces new ports to the wire, at a rate that harms nobody. It has
+// settled when it uses less than that part of a processor, or after settleLimit.
+const (
+	settledUse  = 0.02
+	settleLimit = 60 * time.Second
+)
+
+// settle waits until the daemon has nothing more to do, and says how long that was.
+func (w *crowd) settle(ctx context.Context, step time.Duration) time.Duration {
+	began := time.Now()
+	for time.Since(began) < settleLimit && ctx.Err() == nil {
+		if w.use(ctx, step) < settledUse {
+			break
+		}
+	}
+	return time.Since(began)
 }
 
 // idleWindow is how long nothing happens while the daemon's time is taken, unless

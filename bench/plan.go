@@ -39,7 +39,7 @@ func (c *testCase) once(s settings) time.Duration {
 	case c.Direction == churn:
 		return 8 * time.Second
 	case c.Direction == density:
-		return idleWindow + 4*time.Second
+		return idleWindow + 15*time.Second
 	}
 	return time.Duration(float64(s.window())*(1+warmUp)) + 100*time.Millisecond
 }
