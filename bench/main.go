@@ -129,21 +129,33 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.BoolVar(&o.list, "list", false, "print the cases and end")
 	f.StringVar(&o.run, "run", "", "only the cases whose whole name matches this `regexp`")
 	f.StringVar(&o.contenders, "contenders", "", "only those whose whole name matches this `regexp`, and the limits")
-	f.IntVar(&o.repeats, "repeats", 5, "how often each contender is measured in each case")
-	f.DurationVar(&o.window, "window", 0, "how long each time (default 400ms, or 200ms with -quick)")
+	f.IntVar(&o.repeats, "repeats", 0, "how often each contender is measured in each case (default 5, or 13 with -quick)")
+	f.DurationVar(&o.window, "window", 0, "how long each time (default 400ms, or 80ms with -quick)")
 	f.StringVar(&o.output, "o", "text", "`form` of the output: text or json")
 	f.StringVar(&o.resume, "resume", "", "keep the results in this `file`, and leave out the chunks that it has")
 	f.StringVar(&o.chunk, "chunk", "", "only this `chunk` of the list: a number, or next for the first that the file lacks")
 	if err := f.Parse(args); err != nil {
 		return o, errors.Join(errUsage, err)
 	}
-	if o.window == 0 {
-		o.window = 400 * time.Millisecond
-		if o.quick {
-			o.window = 200 * time.Millisecond
-		}
-	}
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	o.setDefaults(given)
 	return o, o.check(f.Args())
+}
+
+// setDefaults fills in what was not given. Many short windows: on a busy machine
+// a median of many says more than a long look.
+func (o *options) setDefaults(given map[string]bool) {
+	repeats, window := 5, 400*time.Millisecond
+	if o.quick {
+		repeats, window = 13, 80*time.Millisecond
+	}
+	if !given["repeats"] {
+		o.repeats = repeats
+	}
+	if !given["window"] {
+		o.window = window
+	}
 }
 
 func (o *options) check(rest []string) error {
