@@ -33,12 +33,12 @@ func TestListNeedsNoRoot(t *testing.T) {
 
 func TestQuickHasShortWindows(t *testing.T) {
 	o, err := parse([]string{"-quick"}, &bytes.Buffer{})
-	if err != nil || o.settings().window() != 200*time.Millisecond {
-		t.Errorf("window %v, %v", o.window, err)
+	if err != nil || o.settings().window() != 80*time.Millisecond || o.repeats != 13 {
+		t.Errorf("window %v, %d repeats, %v", o.window, o.repeats, err)
 	}
 	o, err = parse([]string{"-quick", "-window", "70ms"}, &bytes.Buffer{})
 	if err != nil || o.settings().window() != 70*time.Millisecond {
-		t.Errorf("window %v, %v", o.window, err)
+		t.Errorf("window %v, %d repeats, %v", o.window, o.repeats, err)
 	}
 }
 
