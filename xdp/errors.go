@@ -52,12 +52,17 @@ func (e *ForeignProgramError) Error() string {
 // ZeroCopyError says why a device's queue does not do zero-copy.
 type ZeroCopyError struct {
 	IfIndex, Queue int
+	MTU            int   // the device's in bytes, if it needs frames of several chunks; else 0
 	Err            error // the driver's answer
 }
 
 // Error gives the driver's reason and says what to do.
 func (e *ZeroCopyError) Error() string {
-	return fmt.Sprintf("device %d queue %d does not do zero-copy: choose auto or off (%v)", e.IfIndex, e.Queue, e.Err)
+	at, lower := "", ""
+	if e.MTU != 0 {
+		at, lower = fmt.Sprintf(" at an MTU of %d", e.MTU), "lower that, or "
+	}
+	return fmt.Sprintf("device %d queue %d does not do zero-copy%s: %schoose auto or off (%v)", e.IfIndex, e.Queue, at, lower, e.Err)
 }
 
 // Unwrap returns the driver's answer.

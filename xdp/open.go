@@ -40,25 +40,29 @@ func OpenSocket(c SocketConfig) (*Socket, error) {
 // (virtio_net) is taken without, if no frame of the device's MTU needs them.
 func openZeroCopy(c SocketConfig) (*Socket, error) {
 	c = c.forZeroCopy()
+	large := largeMTU(c)
 	s, err := open(c, unix.XDP_ZEROCOPY|unix.XDP_USE_SG)
-	if errors.Is(err, unix.EOPNOTSUPP) && fitsChunk(c) {
+	if errors.Is(err, unix.EOPNOTSUPP) && large == 0 {
 		s, err = open(c, unix.XDP_ZEROCOPY)
 	}
 	switch {
 	case err == nil:
 		return s, nil
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOTSUP):
-		return nil, &ZeroCopyError{IfIndex: c.IfIndex, Queue: c.Queue, Err: err}
+		return nil, &ZeroCopyError{IfIndex: c.IfIndex, Queue: c.Queue, MTU: large, Err: err}
 	}
 	return nil, err
 }
 
-// fitsChunk says whether every frame of the device's MTU, with a VLAN tag, fits
-// into a chunk behind the headroom that the kernel keeps there.
-func fitsChunk(c SocketConfig) bool {
+// largeMTU is the device's MTU in bytes if a frame of it, with a VLAN tag, does not
+// fit into a chunk behind the headroom that the kernel keeps there; else 0.
+func largeMTU(c SocketConfig) int {
 	const headers, headroom = 18, 256
 	dev, err := net.InterfaceByIndex(c.IfIndex)
-	return err == nil && dev.MTU+headers+headroom <= c.FrameSize
+	if err != nil || dev.MTU+headers+headroom <= c.FrameSize {
+		return 0
+	}
+	return dev.MTU
 }
 
 // open makes a socket with these bind flags.

@@ -22,11 +22,7 @@ const largestMTU = api.MaxMemifMTU
 func TestJumboBoundaries(t *testing.T) {
 	for _, attach := range [][]string{{"--frame-size", "2048"}, {"--frame-size", "4096"}, {"--mode", "generic"}} {
 		t.Run(strings.Join(attach, " "), func(t *testing.T) {
-			b, sizes := newBoundaries(t, attach...), boundarySizes()
-			b.bounce(t, "wire to memif", b.wire, path{src: b.wireMAC, dst: b.nicMAC}.between(wire4, m4), sizes)
-			b.bounce(t, "wire to tap", b.wire, path{src: b.wireMAC, dst: b.nicMAC}.between(wire6, a6), sizes)
-			b.bounce(t, "tap to memif", b.tap, path{src: b.nicMAC, dst: b.nicMAC}.between(a6, m6), sizes)
-			b.check(t, uint64(len(sizes)))
+			newBoundaries(t, largestMTU, attach...).bounceAll(t, boundarySizes())
 		})
 	}
 }
@@ -58,8 +54,8 @@ type boundaries struct {
 	wireMAC, nicMAC mac
 }
 
-func newBoundaries(t *testing.T, attach ...string) *boundaries {
-	m := newMachine(t, nictest.Config{MTU: largestMTU, Containers: 1})
+func newBoundaries(t *testing.T, mtu int, attach ...string) *boundaries {
+	m := newMachine(t, nictest.Config{MTU: mtu, Containers: 1})
 	m.attach(attach...)
 	m.add(0, "a", a4+"/16,"+a6+"/64")
 	e := m.addMemif("m", m4+"/16,"+m6+"/64")
@@ -68,12 +64,22 @@ func newBoundaries(t *testing.T, attach ...string) *boundaries {
 	for _, ns := range []*nictest.NS{m.Wire, m.Containers[0]} {
 		sinkUDP(t, ns)
 	}
-	if e.MTU != largestMTU {
+	if e.MTU != mtu {
 		t.Errorf("the MTU of the memif port is %d", e.MTU)
 	}
 	mirrors(t, e)
 	m.awaitClient("m")
 	return b
+}
+
+// bounceAll sends a frame of each size each of the ways, and requires that it
+// comes back and is counted.
+func (b *boundaries) bounceAll(t *testing.T, sizes []int) {
+	t.Helper()
+	b.bounce(t, "wire to memif", b.wire, path{src: b.wireMAC, dst: b.nicMAC}.between(wire4, m4), sizes)
+	b.bounce(t, "wire to tap", b.wire, path{src: b.wireMAC, dst: b.nicMAC}.between(wire6, a6), sizes)
+	b.bounce(t, "tap to memif", b.tap, path{src: b.nicMAC, dst: b.nicMAC}.between(a6, m6), sizes)
+	b.check(t, uint64(len(sizes)))
 }
 
 // bounce sends a frame of each size and requires that each comes back as it went.

@@ -51,6 +51,33 @@ func TestZeroCopyServes(t *testing.T) {
 	}
 }
 
+// TestZeroCopyFrames: frames of many sizes go from the wire to a memif client and
+// to a TAP and back, and from the TAP to the client and back. Each byte of each
+// comes back, and each is counted.
+func TestZeroCopyFrames(t *testing.T) {
+	b := newBoundaries(t, 1500, "--zero-copy", "on")
+	requireZeroCopy(t, b.machine)
+	var sizes []int
+	for size := 100; size <= 1514; size += 14 {
+		sizes = append(sizes, size)
+	}
+	b.bounceAll(t, sizes)
+}
+
+// TestZeroCopyJumbo: a driver that does zero-copy only for frames of one chunk is
+// refused where the MTU is larger, and auto copies.
+func TestZeroCopyJumbo(t *testing.T) {
+	m := newMachine(t, nictest.Config{MTU: 9000, Containers: 1})
+	m.refused(refusal{"zero-copy", failed, []string{"attach", m.NIC, "--zero-copy", "on"}, []string{m.NIC, "zero-copy at an MTU of 9000"}})
+	m.attach("--zero-copy", "auto")
+	if out := m.daemon.Output(); !strings.Contains(out, ", native, copy, ") || !strings.Contains(out, "zero-copy at an MTU of 9000") {
+		t.Errorf("the daemon said:\n%s", out)
+	}
+	m.add(0, "a", a4+"/16,"+a6+"/64")
+	ping(t, m.Wire, a4, "-s", "8972", "-M", "do")
+	m.detach()
+}
+
 // requireZeroCopy requires that the kernel says so of each of the daemon's
 // sockets, and the daemon too.
 func requireZeroCopy(t *testing.T, m *machine) {
