@@ -155,7 +155,7 @@ func (g guest) run(t *testing.T, vmlinuz, tests string, env ...string) {
 // line.
 func boot(t *testing.T, vmlinuz, image string) (log string) {
 	t.Helper()
-	const cpu = "max,cx16=off" // QEMU 7.2 emulates cmpxchg16b wrongly, and the kernel's allocator breaks
+	const cpu = "max,cx16=off"                                                                  // QEMU 7.2 emulates cmpxchg16b wrongly, and the kernel's allocator breaks
 	const offloads = "guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_csum=off" // or XDP is refused
 	cmd := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-cpu", cpu, "-smp", "1", "-m", "1024",
 		"-icount", "shift=1,sleep=off", // time is what was executed: no load of the machine makes anything late
