@@ -155,10 +155,13 @@ func (g guest) run(t *testing.T, vmlinuz, tests string, env ...string) {
 // line.
 func boot(t *testing.T, vmlinuz, image string) (log string) {
 	t.Helper()
-	const cpu = "max,cx16=off"                                                                  // QEMU 7.2 emulates cmpxchg16b wrongly, and the kernel's allocator breaks
-	const offloads = "guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_csum=off" // or XDP is refused
+	// QEMU 7.2 emulates cmpxchg16b wrongly, which breaks the kernel's allocator.
+	const cpu = "max,cx16=off"
+	// With any of these on the driver refuses XDP.
+	const offloads = "guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_csum=off"
 	cmd := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-cpu", cpu, "-smp", "1", "-m", "1024",
-		"-icount", "shift=1,sleep=off", // time is what was executed: no load of the machine makes anything late
+		// Time is what was executed: no load of the machine makes anything late.
+		"-icount", "shift=1,sleep=off",
 		"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-nodefaults",
 		"-kernel", vmlinuz, "-initrd", image, "-append", "console=ttyS0 quiet panic=-1",
 		"-netdev", "hubport,id=n0,hubid=0", "-device", "virtio-net-pci,netdev=n0,disable-legacy=on,iommu_platform=on,"+offloads,
