@@ -5,6 +5,7 @@ package vm
 import (
 	"cmp"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/xdpdemux/xdpdemux/nic/nictest"
@@ -14,6 +15,9 @@ import (
 // zero-copy, and those for one whose does not; or those that match
 // XDPDEMUX_TEST_VM_RUN. With XDPDEMUX_TEST_VM_LOG=1 the guest is heard at once.
 func TestKernels(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the guests are amd64, and run programs of this machine")
+	}
 	nictest.Require(t, "apt-get", "dpkg-deb", "qemu-system-x86_64", "cpio", "ldd")
 	nictest.Require(t, programs...)
 	for _, k := range []struct{ suite, tests string }{

@@ -36,7 +36,7 @@ func openArchive(t *testing.T, suite string) *archive {
 	if err != nil {
 		nictest.Missing(t, fmt.Sprintf("Debian's suite %s: %v", suite, err))
 	}
-	line := fmt.Sprintf("deb %s %s main\n", mirror, suite)
+	line := fmt.Sprintf("deb [arch=amd64 target=Packages] %s %s main\n", mirror, suite)
 	if err := os.WriteFile(filepath.Join(a.dir, "sources.list"), []byte(line), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +113,7 @@ func (a *archive) fetchKernel(t *testing.T) (root string) {
 	return root
 }
 
-// find is the one file below a directory whose path matches; its name is
-// without the kernel's version.
+// find is the one file below a directory whose path matches.
 func find(t *testing.T, root, pattern string) string {
 	t.Helper()
 	expression := regexp.MustCompile(pattern)
