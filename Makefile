@@ -60,7 +60,7 @@ fuzz: ## fuzz what a hostile memif client may say and write, three ways, FUZZTIM
 test-vm: export XDPDEMUX_TEST_BINARY := $(CURDIR)/bin/xdpdemux
 test-vm: export XDPDEMUX_TEST_ECHO := $(CURDIR)/bin/echo
 test-vm: deps-vm build examples ## zero-copy on a NIC that does it, and its refusal where that does not, in virtual machines
-	.ci/patient $(GO) test -tags vm -count=1 -timeout 30m -- ./cmd/internal/e2e/vm
+	.ci/patient $(GO) test -tags vm -count=1 -timeout 50m -- ./cmd/internal/e2e/vm
 
 .PHONY: test-long
 test-long: ## what needs minutes: the same fuzzing for an hour, and the shared memory under the race detector 20 times
