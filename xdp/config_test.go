@@ -84,7 +84,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"program firewall (id 17,": &ForeignProgramError{IfIndex: 3, ID: 17, Name: "firewall", Tag: "abcd"},
 		"program without a name":   &ForeignProgramError{IfIndex: 3, ID: 17},
 		"choose auto or off":       &ZeroCopyError{IfIndex: 3, Err: unix.EOPNOTSUPP},
-		"an MTU of 9000: lower":    &ZeroCopyError{IfIndex: 3, MTU: 9000, Err: unix.EOPNOTSUPP},
+		"9000: choose a smaller":   &ZeroCopyError{IfIndex: 3, MTU: 9000, Err: unix.EOPNOTSUPP},
 		"one; two":                 oneLine(nil, errors.New("one"), nil, errors.New("two")),
 		"CAP_NET_RAW":              socketError(unix.EPERM),
 		"CONFIG_XDP_SOCKETS":       socketError(unix.EAFNOSUPPORT),

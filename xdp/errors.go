@@ -58,11 +58,11 @@ type ZeroCopyError struct {
 
 // Error gives the driver's reason and says what to do.
 func (e *ZeroCopyError) Error() string {
-	at, lower := "", ""
+	at, choose := "", ""
 	if e.MTU != 0 {
-		at, lower = fmt.Sprintf(" at an MTU of %d", e.MTU), "lower that, or "
+		at, choose = fmt.Sprintf(" at an MTU of %d", e.MTU), "a smaller one, "
 	}
-	return fmt.Sprintf("device %d queue %d does not do zero-copy%s: %schoose auto or off (%v)", e.IfIndex, e.Queue, at, lower, e.Err)
+	return fmt.Sprintf("device %d queue %d does not do zero-copy%s: choose %sauto or off (%v)", e.IfIndex, e.Queue, at, choose, e.Err)
 }
 
 // Unwrap returns the driver's answer.
