@@ -30,7 +30,7 @@ func laneSlots(containers int) int {
 	case containers <= 256:
 		return 256
 	}
-	return 64
+	return 16
 }
 
 // switched is a worker of the switch between a socket and lanes.

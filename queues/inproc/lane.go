@@ -21,6 +21,7 @@ type Lane struct {
 	space               bell // wakes a program that waits for room
 
 	oversize atomic.Uint64 // written by Collect alone
+	seen     uint64        // by DeliverAll: keeps the compiler from leaving out a look ahead
 }
 
 func newLane(cfg Config, number int) (*Lane, error) {

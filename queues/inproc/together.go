@@ -1,0 +1,34 @@
+package inproc
+
+import "github.com/xdpdemux/xdpdemux/demux/frame"
+
+// DeliverAll is described at demux.Courier. It looks at what Deliver will need of
+// every lane before it delivers to the first: the lanes, their rings' indices, the
+// next slots; so that a processor waits for the memory of many lanes side by side.
+func (l *Lane) DeliverAll(d []frame.Delivery) {
+	for i := range d {
+		to := lane(&d[i])
+		l.seen += to.toProgram.mask
+		if to.program.armed.Load() {
+			l.seen++
+		}
+	}
+	for i := range d {
+		r := lane(&d[i]).toProgram
+		l.seen += r.tail.Load()
+		if r.gone.Load() {
+			l.seen++
+		}
+	}
+	for i := range d {
+		if r := lane(&d[i]).toProgram; len(r.bytes) > 0 {
+			at := r.tail.Load() & r.mask
+			l.seen += uint64(r.slots[at].length) + uint64(r.cell(at)[0])
+		}
+	}
+	for i := range d {
+		d[i].Taken, d[i].Why = lane(&d[i]).Deliver(d[i].Frames)
+	}
+}
+
+func lane(d *frame.Delivery) *Lane { return d.Lane.(*Lane) }
