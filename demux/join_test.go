@@ -105,6 +105,16 @@ func sameSegments(t *testing.T, f *frame.Frame, sent [][]byte) {
 	}
 }
 
+// cameJoined says whether all of sent reached G as one super-frame.
+func cameJoined(t *testing.T, w *world, sent [][]byte) {
+	t.Helper()
+	got := w.ports["G"].lanes[0].Got()
+	if len(got) != 1 {
+		t.Fatalf("%d frames came", len(got))
+	}
+	sameSegments(t, &got[0], sent)
+}
+
 // TestJoinLocal: what another container sends one by one is joined as well.
 func TestJoinLocal(t *testing.T) {
 	w := joinWorld(t, demuxtest.LaneConfig{})
@@ -114,11 +124,7 @@ func TestJoinLocal(t *testing.T) {
 	}
 	w.ports["N"].send(sent...)
 	w.settle()
-	got := w.ports["G"].lanes[0].Got()
-	if len(got) != 1 {
-		t.Fatalf("%d frames came", len(got))
-	}
-	sameSegments(t, &got[0], sent)
+	cameJoined(t, w, sent)
 }
 
 // TestJoinUnfinished: segments whose checksums the wire leaves unfinished.
@@ -132,11 +138,7 @@ func TestJoinUnfinished(t *testing.T) {
 		w.links[0].Arrive(lazy)
 	}
 	w.settle()
-	got := w.ports["G"].lanes[0].Got()
-	if len(got) != 1 {
-		t.Fatalf("%d frames came", len(got))
-	}
-	sameSegments(t, &got[0], sent)
+	cameJoined(t, w, sent)
 }
 
 // TestJoinSpoilt: a segment that was spoilt on the wire reaches the container as it

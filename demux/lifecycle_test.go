@@ -103,31 +103,19 @@ func TestAttachWakes(t *testing.T) {
 // TestDetachWaits detaches a port while a worker delivers to it: the lane is
 // the caller's when Detach returns, and not before.
 func TestDetachWaits(t *testing.T) {
-	r := newRig(t, Config{Workers: 1})
-	r.setHost("10.0.0.1")
-	in, out := make(chan struct{}, 1), make(chan struct{})
-	p := r.portWith(PortConfig{Name: "p"}, demuxtest.LaneConfig{Take: func(*frame.Frame) { in <- struct{}{}; <-out }}, "10.0.0.10")
-	r.run()
-	r.links[0].Arrive(udp(peerMAC, nicMAC, far4, a4, 1))
-	<-in
-	done := make(chan error)
-	go func() { done <- r.sw.Detach(p.id) }()
-	select {
-	case <-done:
-		t.Error("Detach returned while the lane was in use")
-	case <-time.After(50 * time.Millisecond):
-	}
-	close(out)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	p.close()
-	r.stop()
+	waitsForTheLane(t, func(r *rig, p *testPort) error { return r.sw.Detach(p.id) })
 }
 
 // TestUpdateWaits replaces a lane while a worker delivers to it: Update returns
 // when the worker has let go of the old one, and not before.
 func TestUpdateWaits(t *testing.T) {
+	waitsForTheLane(t, func(r *rig, p *testPort) error {
+		return r.sw.Update(p.id, r.newPort(PortConfig{Name: "p", Addrs: p.cfg.Addrs}, demuxtest.LaneConfig{}).cfg)
+	})
+}
+
+// waitsForTheLane does something to a port while a worker delivers to its lane.
+func waitsForTheLane(t *testing.T, do func(*rig, *testPort) error) {
 	r := newRig(t, Config{Workers: 1})
 	r.setHost("10.0.0.1")
 	in, out := make(chan struct{}, 1), make(chan struct{})
@@ -135,12 +123,11 @@ func TestUpdateWaits(t *testing.T) {
 	r.run()
 	r.links[0].Arrive(udp(peerMAC, nicMAC, far4, a4, 1))
 	<-in
-	next := r.newPort(PortConfig{Name: "p", Addrs: p.cfg.Addrs}, demuxtest.LaneConfig{})
 	done := make(chan error)
-	go func() { done <- r.sw.Update(p.id, next.cfg) }()
+	go func() { done <- do(r, p) }()
 	select {
 	case <-done:
-		t.Error("Update returned while the lane was in use")
+		t.Error("it returned while the lane was in use")
 	case <-time.After(50 * time.Millisecond):
 	}
 	close(out)

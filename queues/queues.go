@@ -1,7 +1,9 @@
 // Package queues names what every kind of virtual queue has in common: a
 // Queue is a container's place to put frames and to take them from, cut into
-// lanes, one per worker. The kinds are the folders below: tap, inproc. A new
-// kind is a folder that passes queuetest.Run.
+// lanes, one per worker. The kinds are the folders below: tap, memif, inproc. A
+// new kind is a folder that passes queuetest.Run. A kind whose lanes are better
+// delivered to many at once than one after the other also has DeliverAll, as
+// memif and inproc do: see demux.Courier.
 package queues
 
 import "github.com/xdpdemux/xdpdemux/demux/frame"

@@ -231,3 +231,24 @@ func comeAndGo(t *testing.T, q *Queue) {
 	}
 	eventually(t, "the client is gone", func() bool { return !isConnected(q) })
 }
+
+// TestLiarIsLeftAlone: once a client was caught its memory is not looked at any
+// more, also before the server has sent it away, and though it made amends.
+func TestLiarIsLeftAlone(t *testing.T) {
+	x := newLocal(t, 4)
+	x.sender.ring.SetDesc(0, shm.Desc{Region: 7, Length: 60})
+	x.sender.ring.SetHead(4)
+	one := []frame.Frame{{Data: numbered(1, 60)}}
+	if n, why := x.lane.Deliver(one); n != 0 || why != frame.Gone {
+		t.Fatalf("%d taken (%d) by a client without that region", n, why)
+	}
+	x.sender.ring.SetDesc(0, shm.Desc{Length: 60, Offset: 4096})
+	d := []frame.Delivery{{Lane: x.lane, Frames: one}}
+	x.lane.DeliverAll(d)
+	if n, why := x.lane.Deliver(one); n != 0 || why != frame.Gone || d[0].Taken != 0 || d[0].Why != frame.Gone {
+		t.Errorf("%d taken (%d), together %d (%d)", n, why, d[0].Taken, d[0].Why)
+	}
+	if x.sender.ring.Tail() != 0 {
+		t.Error("its ring was written to")
+	}
+}
