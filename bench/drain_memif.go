@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/xdpdemux/xdpdemux/queues/memif/client"
 )
@@ -21,30 +20,31 @@ type memifSink struct {
 	mode  string
 	out   [][][]byte // in modeSend and modePass, what each container sends
 	want  [][]byte   // in modePass, what each container gets
-
-	// Where it blocks, each ring has a goroutine, and these belong to sweep.
-	ended chan struct{} // closed by wake
-	renew sync.Mutex
+	poll  *poller    // over the doorbells of all rings, where it blocks
 }
 
 // memifBuffer is the size of a slot, what every other client takes too.
 const memifBuffer = 2048
 
 func openMemif(o orders, p *page) (s *memifSink, err error) {
-	s = &memifSink{check: newChecker(o.Traffic), page: p, bufs: client.Buffers(burst, memifBuffer)}
+	s = &memifSink{check: newChecker(o.Traffic), page: p, bufs: client.Buffers(burst, memifBuffer), mode: o.Mode}
+	if s.poll, err = newPoller(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	for i, place := range o.Places {
 		conn, err := client.Dial(ctx, client.Config{Socket: place, Name: "bench", RingSize: o.Slots, BufferSize: memifBuffer})
+		if err == nil {
+			s.conns = append(s.conns, conn)
+			s.rings = append(s.rings, conn.Ring(0))
+			err = s.watch(i, o.Blocking)
+		}
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("container %d: %w", i, err)
 		}
-		s.conns = append(s.conns, conn)
-		s.rings = append(s.rings, conn.Ring(0))
 	}
-	s.ended = make(chan struct{})
-	s.mode = o.Mode
 	switch s.mode {
 	case modeSend:
 		s.out = outwardFrames(o.Traffic)
@@ -52,6 +52,14 @@ func openMemif(o orders, p *page) (s *memifSink, err error) {
 		s.out, s.want = passedFrames(o.Traffic)
 	}
 	return s, nil
+}
+
+// watch has the doorbell of a ring rung, if anybody sleeps on it.
+func (s *memifSink) watch(i int, blocking bool) error {
+	if !blocking {
+		return nil
+	}
+	return errors.Join(s.poll.add(s.rings[i].Fd(), uint32(i), edge), s.rings[i].Arm(true))
 }
 
 // sweep is described at sink.
@@ -64,18 +72,37 @@ func (s *memifSink) sweep(block bool) error {
 			return err
 		}
 	case block:
-		return s.attend()
+		return s.sleep()
 	}
-	for i, r := range s.rings {
-		n, err := r.Read(s.bufs)
-		if err == nil && n > 0 {
-			err = s.take(i, s.bufs[:n])
-		}
-		if err != nil {
-			return fmt.Errorf("container %d: %w", i, err)
+	for i := range s.rings {
+		if _, err := s.read(i); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// sleep waits until doorbells ring, and empties their rings.
+func (s *memifSink) sleep() error {
+	rang, err := s.poll.wait(-1)
+	for _, i := range rang {
+		for n := len(s.bufs); n == len(s.bufs) && err == nil; {
+			n, err = s.read(int(i))
+		}
+	}
+	return err
+}
+
+// read takes what container i has, as much as goes at once.
+func (s *memifSink) read(i int) (n int, err error) {
+	n, err = s.rings[i].Read(s.bufs)
+	if err == nil && n > 0 {
+		err = s.take(i, s.bufs[:n])
+	}
+	if err != nil {
+		return n, fmt.Errorf("container %d: %w", i, err)
+	}
+	return n, nil
 }
 
 // outwardFrames are a batch for each container.
@@ -146,57 +173,13 @@ func (s *memifSink) judge(i int, frames [][]byte) {
 	s.page.counter(countBad).Add(uint64(len(frames)) - good)
 }
 
-// attend reads all rings by one goroutine each, which sleep, until wake.
-func (s *memifSink) attend() error {
-	s.renew.Lock()
-	ended := s.ended
-	s.renew.Unlock()
-	ctx, cancel := context.WithCancel(context.Background())
-	errs := make([]error, len(s.rings))
-	var done sync.WaitGroup
-	for i := range s.rings {
-		done.Go(func() {
-			if errs[i] = s.serve(ctx, i); errs[i] != nil {
-				cancel()
-			}
-		})
-	}
-	select {
-	case <-ended:
-	case <-ctx.Done():
-	}
-	cancel()
-	done.Wait()
-	return errors.Join(errs...)
-}
-
-func (s *memifSink) serve(ctx context.Context, i int) error {
-	bufs := client.Buffers(16, memifBuffer)
-	for {
-		n, err := s.rings[i].ReadContext(ctx, bufs)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil {
-			err = s.take(i, bufs[:n])
-		}
-		if err != nil {
-			return fmt.Errorf("container %d: %w", i, err)
-		}
-	}
-}
-
 // wake is described at sink.
-func (s *memifSink) wake() {
-	s.renew.Lock()
-	close(s.ended)
-	s.ended = make(chan struct{})
-	s.renew.Unlock()
-}
+func (s *memifSink) wake() { s.poll.wake() }
 
 // close is described at sink.
 func (s *memifSink) close() {
 	for _, c := range s.conns {
 		_ = c.Close()
 	}
+	s.poll.close()
 }

@@ -60,7 +60,6 @@ func (s *Server) lookAgain(r *receiver) {
 		waiting = !r.ring.Masked() && r.ring.Head() != r.ring.Tail()
 	})
 	if waiting {
-		r.pending.Store(true)
-		x.ring()
+		s.ring([]*doorbell{&r.bell})
 	}
 }

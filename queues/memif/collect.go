@@ -28,10 +28,15 @@ type receiver struct {
 	taken      int    // frames of this call, which stand even if it ends in a fault
 	masked     bool   // what the ring's mask was last set to
 
-	fd      int         // of the doorbell, which the worker sleeps on
+	bell    doorbell    // which the worker sleeps on
 	watched bool        // Queue.watchers was told of it; Server.mu
 	look    atomic.Bool // the worker armed it: the server looks once more, later
-	pending atomic.Bool // the worker is to be woken in the client's place
+}
+
+func newReceiver(x *session, l *Lane, ring shm.Ring, fd int, regions shm.Regions) *receiver {
+	r := &receiver{client: x, lane: l, ring: ring, regions: regions, maxFrame: l.maxFrame}
+	r.bell.open(x, fd)
+	return r
 }
 
 // collect copies frames out and gives their buffers back at once.

@@ -34,13 +34,13 @@ func (o *outlet) fill(f []frame.Frame) (n int, why frame.Refusal) {
 	return n, why
 }
 
-// announce rings the doorbell for what was published before the last barrier, if
-// the client wants to be told.
-func (o *outlet) announce() {
-	if !o.ring.Masked() {
-		o.s.pending.Store(true)
-		o.s.client.ring()
+// unannounced is the doorbell for what was published before the last barrier, if
+// the client wants to be told, and nil if it does not.
+func (o *outlet) unannounced() *doorbell {
+	if o.ring.Masked() {
+		return nil
 	}
+	return &o.s.bell
 }
 
 // put copies one frame into the next buffers.

@@ -249,17 +249,44 @@ func TestServerRests(t *testing.T) {
 	})
 }
 
+// bothServers are one that rings by the kernel, and one for which the kernel has
+// no way, so that every client that sleeps has a ringer.
+func bothServers() map[string]func(testing.TB) *Server {
+	return map[string]func(testing.TB) *Server{
+		"by the kernel": newTestServer,
+		"by ringers": func(t testing.TB) *Server {
+			s := newTestServer(t)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err := s.notifier.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s.notifier = nil
+			return s
+		},
+	}
+}
+
+// rung tells whether a doorbell of the client has rung since it was asked last.
+func (r *raw) rung(ring int) bool {
+	var count [8]byte
+	n, _ := unix.Read(r.s2c[ring].bell, count[:])
+	return n == 8
+}
+
 // A client that sleeps is rung for every burst, one that polls for none.
 func TestRinging(t *testing.T) {
-	q := openQueue(t, newTestServer(t), Config{})
+	for name, server := range bothServers() {
+		t.Run(name, func(t *testing.T) { ringing(t, server(t)) })
+	}
+}
+
+func ringing(t *testing.T, s *Server) {
+	q := openQueue(t, s, Config{})
 	l := q.Lane(0)
 	r := connected(t, q, small())
 	one := []frame.Frame{{Data: make([]byte, 60)}}
-	rung := func() bool {
-		var count [8]byte
-		n, _ := unix.Read(r.s2c[0].bell, count[:])
-		return n == 8
-	}
+	rung := func() bool { return r.rung(0) }
 	r.s2c[0].SetMasked(true)
 	for range 3 {
 		if n, why := l.Deliver(one); n != 1 {
@@ -282,5 +309,34 @@ func TestRinging(t *testing.T) {
 	}
 	if rung() {
 		t.Error("the doorbell rings for a client that polls")
+	}
+}
+
+// Who cannot be told by the kernel, for whatever reason, is told by a ringer; the
+// others of the same call are told as ever.
+func TestSomebodyCannotBeTold(t *testing.T) {
+	s := newTestServer(t)
+	var clients []*raw
+	var d []frame.Delivery
+	var queues []*Queue
+	for range 3 {
+		q := openQueue(t, s, Config{})
+		r := connected(t, q, small())
+		r.s2c[0].SetMasked(false)
+		queues, clients = append(queues, q), append(clients, r)
+		d = append(d, frame.Delivery{Lane: q.Lane(0), Frames: []frame.Frame{{Data: make([]byte, 60)}}})
+	}
+	queues[1].active.senders[0].bell.target = s.notifier.Target(-1)
+	for round := range 2 {
+		queues[0].lanes[0].DeliverAll(d)
+		for i, r := range clients {
+			if d[i].Taken != 1 {
+				t.Fatalf("client %d: %v", i, d[i].Why)
+			}
+			eventually(t, "the client's doorbell rings", func() bool { return r.rung(0) })
+			if got := queues[i].active.ringer.Load() != nil; got != (i == 1) {
+				t.Errorf("round %d, client %d: has a ringer: %v", round, i, got)
+			}
+		}
 	}
 }

@@ -245,8 +245,8 @@ func newLocal(t *testing.T, log2 uint8) *local {
 	// The client is looked at by nobody: it only says whether it was caught.
 	client := &session{server: &Server{bell: -1}}
 	regions := shm.Regions{x.memory}
-	x.receiver = &receiver{client: client, lane: x.lane, ring: ring(0), regions: regions, maxFrame: 1518}
-	x.sender = &sender{client: client, ring: ring(512), regions: regions, maxFrame: 1518}
+	x.receiver = newReceiver(client, x.lane, ring(0), -1, regions)
+	x.sender = newSender(client, x.lane, ring(512), -1, regions)
 	x.lane.in.open(x.receiver)
 	x.lane.out.open(x.sender, 1)
 	return x

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpdemux/xdpdemux/demux/frame"
 	"github.com/xdpdemux/xdpdemux/queues"
 	"github.com/xdpdemux/xdpdemux/queues/memif/internal/shm"
 	"github.com/xdpdemux/xdpdemux/queues/memif/internal/wire"
@@ -341,35 +342,95 @@ func TestWithdrawnBeforeConnect(t *testing.T) {
 // TestBlockingDoorbell: a client makes its doorbell block and fills it, again
 // and again. No worker waits, and at the end no thread does either.
 func TestBlockingDoorbell(t *testing.T) {
+	for name, server := range bothServers() {
+		t.Run(name, func(t *testing.T) {
+			before := countAll(t)
+			t.Run("attack", func(t *testing.T) { blockDoorbell(t, server(t)) })
+			before.settle(t)
+		})
+	}
+}
+
+func blockDoorbell(t *testing.T, s *Server) {
+	v := newVictim(t, s)
+	q := openQueue(t, s, Config{})
+	w := startWorker(t, q)
+	for range 3 {
+		r := connected(t, q, small())
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() { saturate(r.s2c[0].bell, stop); close(done) }()
+		for range 200 { // frames are delivered, so that somebody wants to ring
+			r.take(0)
+			time.Sleep(50 * time.Microsecond)
+		}
+		v.passes(t, 100)
+		if err := r.leave(); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the client is gone", func() bool { return !isConnected(q) })
+		close(stop)
+		<-done
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}
+	w.end()
+	v.end(t)
+}
+
+// TestDearDoorbell: a client has thousands watch its doorbell, so that each ring
+// takes long. It gets a ringer of its own, and hears it as before.
+func TestDearDoorbell(t *testing.T) {
 	before := countAll(t)
 	t.Run("attack", func(t *testing.T) {
 		s := newTestServer(t)
 		v := newVictim(t, s)
 		q := openQueue(t, s, Config{})
-		w := startWorker(t, q)
-		for range 3 {
-			r := connected(t, q, small())
-			stop, done := make(chan struct{}), make(chan struct{})
-			go func() { saturate(r.s2c[0].bell, stop); close(done) }()
-			for range 200 { // frames are delivered, so that somebody wants to ring
-				r.take(0)
-				time.Sleep(50 * time.Microsecond)
+		r := connected(t, q, small())
+		r.s2c[0].SetMasked(false)
+		watchByMany(t, r.s2c[0].bell)
+		heard := 0
+		one := []frame.Frame{{Data: make([]byte, 60)}}
+		eventually(t, "the client has a ringer", func() bool {
+			q.Lane(0).Deliver(one)
+			if r.rung(0) {
+				heard++
 			}
-			v.passes(t, 100)
-			if err := r.leave(); err != nil {
-				t.Error(err)
-			}
-			eventually(t, "the client is gone", func() bool { return !isConnected(q) })
-			close(stop)
-			<-done
-			if err := r.close(); err != nil {
-				t.Error(err)
-			}
+			return q.active.ringer.Load() != nil
+		})
+		if heard == 0 {
+			t.Error("it was never rung before")
 		}
-		w.end()
+		r.rung(0)
+		for range 3 {
+			r.take(0)
+			if n, why := q.Lane(0).Deliver(one); n != 1 {
+				t.Fatal(why)
+			}
+			eventually(t, "the ringer rings", func() bool { return r.rung(0) })
+		}
+		v.passes(t, 100)
 		v.end(t)
+		if v.queue.active.aside.Load() {
+			t.Error("the victim has a ringer as well")
+		}
 	})
 	before.settle(t)
+}
+
+// watchByMany makes an eventfd dear to ring.
+func watchByMany(t *testing.T, fd int) {
+	const many = 3000
+	for range many {
+		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(epoll) })
+		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // saturate keeps an eventfd full, and blocking for whoever else writes there.

@@ -68,7 +68,9 @@ func (l *Lane) Deliver(f []frame.Frame) (n int, why frame.Refusal) {
 	took, refused := o.fill(f)
 	if took > 0 {
 		shm.Barrier()
-		o.announce()
+		if b := o.unannounced(); b != nil {
+			o.s.client.server.ring([]*doorbell{b})
+		}
 	}
 	return took, refused
 }

@@ -38,8 +38,13 @@ type sender struct {
 	maxFrame int
 	pieces   [maxPieces]shm.Desc
 
-	fd      int         // of the doorbell: only the ringer writes there
-	pending atomic.Bool // the doorbell is to be rung
+	bell doorbell // which the client sleeps on
+}
+
+func newSender(x *session, l *Lane, ring shm.Ring, fd int, regions shm.Regions) *sender {
+	s := &sender{client: x, ring: ring, regions: regions, maxFrame: l.maxFrame}
+	s.bell.open(x, fd)
+	return s
 }
 
 // knock says that somebody will use what is lent, if it is; a barrier and then

@@ -139,7 +139,7 @@ func (q *Queue) watchAll(x *session) error {
 		return nil
 	}
 	for i, r := range x.receivers {
-		if err := q.watchers.Add(i, r.fd); err != nil {
+		if err := q.watchers.Add(i, r.bell.fd); err != nil {
 			return err
 		}
 		r.watched = true
@@ -150,7 +150,7 @@ func (q *Queue) watchAll(x *session) error {
 func (q *Queue) unwatchAll(x *session) {
 	for i, r := range x.receivers {
 		if r.watched {
-			_ = q.watchers.Remove(i, r.fd) // it was added, and is still open
+			_ = q.watchers.Remove(i, r.bell.fd) // it was added, and is still open
 			r.watched = false
 		}
 	}

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ringer rings the doorbells of one client, on a goroutine of its own, for
-// only that can write to an eventfd which the client may make block. It is
-// made when somebody first wants to be woken, and a queue has one at a time,
-// so a client can have no more than one thread of ours stand still.
+// ringer rings the doorbells of one client that was set aside, on a goroutine of
+// its own, which may write to an eventfd that the client makes block or made
+// dear. It is made when that client first wants to be woken, and a queue has one
+// at a time, so a client can have no more than one thread of ours stand still.
 type ringer struct {
 	client *session
 	bell   chan struct{} // holds one
@@ -56,11 +56,10 @@ func (r *ringer) run() {
 		case <-r.bell:
 		}
 		for i := range r.client.senders {
-			if s := r.client.senders[i]; s.pending.Swap(false) {
-				r.ring(s.fd)
-			}
-			if c := r.client.receivers[i]; c.pending.Swap(false) {
-				r.ring(c.fd)
+			for _, b := range [...]*doorbell{&r.client.senders[i].bell, &r.client.receivers[i].bell} {
+				if b.pending.Swap(false) {
+					r.ring(b.fd)
+				}
 			}
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/xdpdemux/xdpdemux/queues/memif/internal/eventfd"
 )
 
 const (
@@ -40,6 +42,7 @@ type watched interface {
 // on one goroutine for all of them. Its methods may be called by any goroutine.
 type Server struct {
 	epoll, bell int
+	notifier    *eventfd.Notifier // nil where the kernel has none
 	done        chan struct{}
 
 	// Workers use these.
@@ -80,6 +83,7 @@ func NewServer() (*Server, error) {
 	if err := s.add(0, s.bell); err != nil {
 		return nil, errors.Join(err, unix.Close(s.bell), unix.Close(s.epoll))
 	}
+	s.notifier, _ = eventfd.Open() // without it every client that sleeps has a ringer
 	go s.run()
 	return s, nil
 }
@@ -129,6 +133,9 @@ func (s *Server) Close() error {
 	}
 	s.wake()
 	<-s.done
+	if s.notifier != nil {
+		errs = append(errs, s.notifier.Close())
+	}
 	return errors.Join(append(errs, unix.Close(s.bell), unix.Close(s.epoll))...)
 }
 

@@ -32,8 +32,10 @@ type session struct {
 
 	// Workers use these.
 	fault       atomic.Uint32           // a violation; set once
+	doubt       atomic.Uint32           // whether its doorbell is dear
+	aside       atomic.Bool             // its doorbells are for a ringer to ring
 	ringer      atomic.Pointer[ringer]  // whoever rings, once somebody must
-	wantsRinger atomic.Bool             // a doorbell is to be rung
+	wantsRinger atomic.Bool             // a doorbell is to be rung by it
 	called      atomic.Bool             // stands in Server.calls
 	nextCall    atomic.Pointer[session] // behind this one in Server.calls
 
@@ -157,7 +159,7 @@ func (x *session) connect() error {
 	x.server.shaking.Remove(x.place)
 	x.place, x.live, x.since = nil, true, time.Now()
 	for i, l := range x.queue.lanes {
-		l.fd.Store(int32(x.receivers[i].fd))
+		l.fd.Store(int32(x.receivers[i].bell.fd))
 		l.in.open(x.receivers[i])
 		l.clients++
 		l.out.open(x.senders[i], l.clients)
@@ -172,10 +174,8 @@ func (x *session) prepare() {
 	views := x.shake.views()
 	for i, l := range x.queue.lanes {
 		to, from := x.shake.rings[shm.C2S][i], x.shake.rings[shm.S2C][i]
-		x.receivers = append(x.receivers, &receiver{client: x, lane: l,
-			ring: to.ring, fd: to.fd, regions: views, maxFrame: l.maxFrame})
-		x.senders = append(x.senders, &sender{client: x,
-			ring: from.ring, fd: from.fd, regions: views, maxFrame: l.maxFrame})
+		x.receivers = append(x.receivers, newReceiver(x, l, to.ring, to.fd, views))
+		x.senders = append(x.senders, newSender(x, l, from.ring, from.fd, views))
 	}
 }
 

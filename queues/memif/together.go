@@ -24,6 +24,7 @@ func (l *Lane) DeliverAll(d []frame.Delivery) {
 	r.each(stepFill)
 	shm.Barrier()
 	r.each(stepAnnounce)
+	r.ring()
 	for i := range d {
 		r.out(i).leave()
 	}
@@ -34,6 +35,8 @@ type round struct {
 	d     []frame.Delivery
 	at    int // how far the step is
 	ahead shm.Ahead
+	bells [maxBells]*doorbell // to be rung, all of one server
+	count int
 }
 
 type step uint8
@@ -117,7 +120,27 @@ func (r *round) fill() {
 func (r *round) announce() {
 	for ; r.at < len(r.d); r.at++ {
 		if r.d[r.at].Taken > 0 {
-			r.out(r.at).announce()
+			r.later(r.out(r.at).unannounced())
 		}
+	}
+}
+
+// later has b rung, if there is one, together with others.
+func (r *round) later(b *doorbell) {
+	if b == nil {
+		return
+	}
+	if r.count == maxBells || r.count > 0 && r.bells[0].client.server != b.client.server {
+		r.ring()
+	}
+	r.bells[r.count] = b
+	r.count++
+}
+
+// ring rings what waits for it.
+func (r *round) ring() {
+	if r.count > 0 {
+		r.bells[0].client.server.ring(r.bells[:r.count])
+		r.count = 0
 	}
 }

@@ -1,0 +1,141 @@
+package memif
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xdpdemux/xdpdemux/queues/memif/internal/eventfd"
+)
+
+// doorbell is one eventfd of a client. It belongs to a ring: toward the client,
+// which sleeps on it, or from it, where the worker does.
+type doorbell struct {
+	client  *session
+	fd      int
+	target  eventfd.Target
+	pending atomic.Bool // the ringer is to ring
+}
+
+func (b *doorbell) open(x *session, fd int) {
+	b.client, b.fd = x, fd
+	if n := x.server.notifier; n != nil {
+		b.target = n.Target(fd)
+	} else {
+		x.aside.Store(true)
+	}
+}
+
+// maxBells bounds those that are rung with one system call.
+const maxBells = 64
+
+// A client cannot make us wait for it, but can make its doorbell dear: the kernel
+// goes through all who watch an eventfd, which may be thousands. So a call that
+// took long has its clients doubted. A call with one of those is timed by what our
+// own thread had of the processor, since it may have been somebody else who ran;
+// if it was dear even so, its clients are rung one by one. Who is dear even by itself,
+// again and again, gets a ringer, whose time is nobody else's. A call that was
+// not dear clears everybody.
+const (
+	trusted uint32 = iota
+	doubted
+	single
+	outcast = single + 3 // and from there on: so often was it dear by itself
+)
+
+// dear is how long ringing n doorbells never takes by itself.
+func dear(n int) time.Duration { return 50*time.Microsecond + time.Duration(n)*2*time.Microsecond }
+
+// ring rings doorbells, at most maxBells, and waits for nobody. Those of clients
+// that may be waited for are left to their ringers. It changes the order.
+func (s *Server) ring(bells []*doorbell) {
+	var targets [maxBells]*eventfd.Target
+	n, doubts := 0, false
+	for _, b := range bells {
+		switch doubt := b.client.doubt.Load(); {
+		case b.client.aside.Load():
+			b.leave()
+		case doubt >= single:
+			s.ringDoubted([]*doorbell{b}, []*eventfd.Target{&b.target})
+		default:
+			doubts = doubts || doubt == doubted
+			targets[n], bells[n] = &b.target, b
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+	case doubts:
+		s.ringDoubted(bells[:n], targets[:n])
+	default:
+		s.ringTrusted(bells[:n], targets[:n])
+	}
+}
+
+func (s *Server) ringTrusted(bells []*doorbell, targets []*eventfd.Target) {
+	began := time.Now()
+	s.tell(bells, targets)
+	if time.Since(began) > dear(len(bells)) {
+		for _, b := range bells {
+			b.client.doubt.CompareAndSwap(trusted, doubted)
+		}
+	}
+}
+
+func (s *Server) ringDoubted(bells []*doorbell, targets []*eventfd.Target) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began := threadTime()
+	s.tell(bells, targets)
+	wasDear := threadTime()-began > dear(len(bells))
+	for _, b := range bells {
+		b.client.judge(wasDear, len(bells) == 1)
+	}
+}
+
+// judge draws the conclusion from a call that this client was part of.
+func (x *session) judge(wasDear, byItself bool) {
+	switch {
+	case !wasDear:
+		x.doubt.Store(trusted)
+	case !byItself:
+		x.doubt.Store(single)
+	case x.doubt.Add(1) >= outcast:
+		x.aside.Store(true)
+	}
+}
+
+// tell rings doorbells by the kernel alone. Where that does not work, the ringer
+// does it.
+func (s *Server) tell(bells []*doorbell, targets []*eventfd.Target) {
+	for len(targets) > 0 {
+		told := s.notifier.Notify(targets)
+		if told == len(targets) {
+			return
+		}
+		bells[told].setAside()
+		bells, targets = bells[told+1:], targets[told+1:]
+	}
+}
+
+// threadTime is what this thread has had of the processors.
+func threadTime() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // there is such a clock
+	return time.Duration(t.Nano())
+}
+
+// setAside leaves all doorbells of the client to its ringer, from now on and this
+// one at once.
+func (b *doorbell) setAside() {
+	b.client.aside.Store(true)
+	b.leave()
+}
+
+// leave leaves this time to the ringer.
+func (b *doorbell) leave() {
+	b.pending.Store(true)
+	b.client.ring()
+}
