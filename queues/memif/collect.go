@@ -52,6 +52,7 @@ func (r *receiver) collect(f []frame.Frame, maxBytes int) {
 		r.client.violate(headBeyondRing)
 		return
 	}
+	r.fetch(min(r.head-r.next, uint16(len(f)-r.taken)))
 	before := r.next
 	for bytes := 0; r.next != r.head && r.taken < len(f) && bytes < maxBytes && r.next-before < maxVisits; {
 		size, ok := r.take(f[r.taken].Data)
@@ -68,6 +69,22 @@ func (r *receiver) collect(f []frame.Frame, maxBytes int) {
 	if r.next != before {
 		r.ring.PublishTail(r.next) // the client never sleeps until then
 	}
+}
+
+// fetch has the processor fetch the next buffers, side by side: the client has
+// written them on another processor. Nothing of what their descriptors say is
+// believed: take looks again.
+func (r *receiver) fetch(slots uint16) {
+	if slots < 2 {
+		return
+	}
+	var ahead shm.Ahead
+	for i := range slots {
+		if piece, ok := r.regions.At(r.ring.Desc(r.next + i)); ok {
+			ahead.Add(piece)
+		}
+	}
+	ahead.Fetch()
 }
 
 // take copies the next frame into b and returns its size; 0 is a frame that
