@@ -26,6 +26,7 @@ func openInproc(b *bed, c *testCase) *stage {
 		b.Cleanup(func() { q.Close() })
 		lanes[i], bells[i] = q.Lane(0), q.Fd(0)
 		r.ends = append(r.ends, q.Endpoint(0))
+		useAllSlots(lanes[i], r.ends[i], laneSlots(c.Containers))
 	}
 	w := openSwitch(b, s, lanes, false)
 	w.drive(b, s)
@@ -37,6 +38,23 @@ func openInproc(b *bed, c *testCase) *stage {
 	beside(s, o.CPU, r.run, r.stop)
 	s.count = r.count
 	return s
+}
+
+// useAllSlots has every slot of a queue written once, both ways: its first use is
+// a page fault, of which ten thousand containers have many.
+func useAllSlots(l demux.Lane, e *inproc.Endpoint, slots int) {
+	one := []frame.Frame{{Data: make([]byte, 60)}}
+	room := []frame.Frame{{Data: make([]byte, inproc.DefaultMaxFrame)}}
+	whole := func() []frame.Frame {
+		room[0].Data = room[0].Data[:cap(room[0].Data)]
+		return room
+	}
+	for range slots {
+		l.Deliver(one)
+		e.Read(whole())
+		e.Write(one)
+		l.Collect(whole(), 1<<20)
+	}
 }
 
 // inprocEnds goes round all endpoints in turn and reads every byte.
