@@ -236,7 +236,7 @@ func pollerOf(b *bed, socket *xdp.Socket) *poller {
 	p, err := newPoller()
 	b.check(err)
 	b.Cleanup(p.close)
-	b.check(p.addSilent(socket.Fd()))
+	b.check(p.addLink(socket.Fd()))
 	return p
 }
 

@@ -8,13 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller is an epoll instance over descriptors with numbers. wait belongs to
-// one goroutine, everything else to anybody.
+// poller is an epoll instance over descriptors with numbers, and over links, which
+// stand in it only while somebody sleeps now and then, as a worker of the daemon
+// does. wait belongs to one goroutine, what adds and removes numbers to anybody.
 type poller struct {
 	fd, bell int
 	events   [256]unix.EpollEvent
 	ready    [256]uint32
+	links    []int
+	looks    int // since the last sleep
 }
+
+// busyLooks is how often one looks without sleeping before the links are taken out.
+const busyLooks = 4
 
 // How a poller watches.
 const (
@@ -25,7 +31,7 @@ const (
 // The kinds of descriptor: those that wait tells of, and those that just end it.
 const (
 	kindNumbered int32 = iota
-	kindSilent
+	kindLink
 	kindBell
 )
 
@@ -49,9 +55,35 @@ func (p *poller) add(fd int, number uint32, how uint32) error {
 	return p.watch(fd, unix.EpollEvent{Events: how, Fd: int32(number), Pad: kindNumbered})
 }
 
-// addSilent watches fd for something to read, which ends wait without a number.
-func (p *poller) addSilent(fd int) error {
-	return p.watch(fd, unix.EpollEvent{Events: edge, Pad: kindSilent})
+// addLink watches the socket of a NIC: something to read ends wait without a
+// number.
+func (p *poller) addLink(fd int) error {
+	p.links = append(p.links, fd)
+	return p.watchLink(fd)
+}
+
+func (p *poller) watchLink(fd int) error {
+	return p.watch(fd, unix.EpollEvent{Events: edge, Pad: kindLink})
+}
+
+// joinOrPart has the links in the instance where somebody is about to sleep, and
+// not where he has looked often.
+func (p *poller) joinOrPart(sleeps bool) (err error) {
+	if !sleeps {
+		if p.looks++; p.looks == busyLooks {
+			for _, fd := range p.links {
+				err = errors.Join(err, p.remove(fd))
+			}
+		}
+		return err
+	}
+	for _, fd := range p.links {
+		if p.looks >= busyLooks {
+			err = errors.Join(err, p.watchLink(fd))
+		}
+	}
+	p.looks = 0
+	return err
 }
 
 func (p *poller) watch(fd int, ev unix.EpollEvent) error {
@@ -70,6 +102,9 @@ func (p *poller) wait(timeout time.Duration) ([]uint32, error) {
 	ms := -1
 	if timeout >= 0 {
 		ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
+	}
+	if err := p.joinOrPart(ms != 0); err != nil {
+		return nil, err
 	}
 	n, err := unix.EpollWait(p.fd, p.events[:], ms)
 	if err != nil {

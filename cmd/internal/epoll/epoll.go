@@ -5,6 +5,8 @@ package epoll
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,10 +26,26 @@ const (
 // Waiter is an epoll instance; it is a demux.Waiter. Wait belongs to the
 // worker; all other methods may be called from any goroutine at any time
 // before Close.
+//
+// A socket in an epoll instance is always waited for: the kernel looks for the
+// sleeper at each frame that has been sent, which is 8% of what sending one takes.
+// So the links stand in the instance only while the worker sleeps now and then,
+// and not while it looks and looks. (poll(2) waits for them only when it is
+// called; but it holds the sockets meanwhile, and one that is closed under a worker
+// that hangs would not be gone.)
 type Waiter struct {
 	fd, wake int
 	events   [batch]unix.EpollEvent
+	looks    int // of the worker, since it slept
+
+	mu    sync.Mutex
+	links []int
+	apart bool // the links do not stand in the instance
 }
+
+// busyLooks is how often a worker looks without sleeping before its links are
+// taken out.
+const busyLooks = 4
 
 // New returns a Waiter that watches nothing yet.
 func New() (w *Waiter, err error) {
@@ -45,17 +63,30 @@ func New() (w *Waiter, err error) {
 }
 
 // AddLink watches the socket of a link. A frame that is there ends Wait.
-func (w *Waiter) AddLink(fd int) error { return w.add(fd, kindLink, 0) }
+func (w *Waiter) AddLink(fd int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.apart {
+		if err := w.add(fd, kindLink, 0); err != nil {
+			return err
+		}
+	}
+	w.links = append(w.links, fd)
+	return nil
+}
 
 // AddLane watches the doorbell of a lane: Wait yields token once for each
 // time that frames begin to come (edge-triggered), and once if some are there
 // already.
 func (w *Waiter) AddLane(fd int, token uint32) error { return w.add(fd, kindLane, token) }
 
-// Remove forgets a descriptor. One that is not watched is no error, since
-// closing its last copy makes the kernel forget it too; nor is one whose number
-// stands by now for something that cannot be polled.
+// Remove forgets a lane's doorbell or a link. One that is not watched is no error,
+// since closing its last copy makes the kernel forget it too; nor is one whose
+// number stands by now for something that cannot be polled.
 func (w *Waiter) Remove(fd int) error {
+	w.mu.Lock()
+	w.links = slices.DeleteFunc(w.links, func(link int) bool { return link == fd })
+	w.mu.Unlock()
 	err := unix.EpollCtl(w.fd, unix.EPOLL_CTL_DEL, fd, nil)
 	for _, forgotten := range []error{unix.ENOENT, unix.EBADF, unix.EPERM} {
 		if errors.Is(err, forgotten) {
@@ -83,13 +114,47 @@ func (w *Waiter) Wait(ready []uint32, timeout time.Duration) int {
 	if len(room) == 0 {
 		return 0
 	}
-	n := 0
 	if timeout == 0 {
-		n = look(w.fd, room)
-	} else {
-		n, _ = unix.EpollWait(w.fd, room, milliseconds(timeout)) // EINTR is a wake-up like any other
+		if w.looks++; w.looks == busyLooks {
+			w.part()
+		}
+		return w.collect(ready, look(w.fd, room))
 	}
+	if w.looks >= busyLooks && !w.join() {
+		timeout = blind // and try again
+	} else {
+		w.looks = 0
+	}
+	n, _ := unix.EpollWait(w.fd, room, milliseconds(timeout)) // EINTR is a wake-up like any other
 	return w.collect(ready, n)
+}
+
+// blind is how long a worker sleeps whose links cannot be watched.
+const blind = time.Millisecond
+
+// part takes the links out of the instance.
+func (w *Waiter) part() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, fd := range w.links {
+		_ = unix.EpollCtl(w.fd, unix.EPOLL_CTL_DEL, fd, nil) // one that is gone is not there
+	}
+	w.apart = true
+}
+
+// join puts them back, and says whether all are watched. What they have by then
+// ends the sleep. A link whose device is gone, or which was taken from a worker
+// that hung, has nothing to say any more.
+func (w *Waiter) join() (all bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.apart, all = false, true
+	for _, fd := range w.links {
+		err := w.add(fd, kindLink, 0)
+		all = all && (err == nil || slices.ContainsFunc([]error{unix.EEXIST, unix.EPERM, unix.EBADF},
+			func(harmless error) bool { return errors.Is(err, harmless) }))
+	}
+	return all
 }
 
 func (w *Waiter) collect(ready []uint32, n int) int {

@@ -1,6 +1,7 @@
 package epoll
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -169,5 +170,87 @@ func TestMillisecondsNeverTurnASleepIntoALook(t *testing.T) {
 		if got := milliseconds(d); got != want {
 			t.Errorf("%v: %d ms, want %d", d, got, want)
 		}
+	}
+}
+
+// busy looks as often as a worker that has much to do.
+func busy(w *Waiter) {
+	for range 2 * busyLooks {
+		w.Wait(make([]uint32, 4), 0)
+	}
+}
+
+// asleep tells whether the worker sleeps through the next few milliseconds.
+func asleep(w *Waiter) bool {
+	const long = 20 * time.Millisecond
+	began := time.Now()
+	w.Wait(make([]uint32, 4), long)
+	return time.Since(began) >= long
+}
+
+// Whatever comes to a link while the worker is busy ends its next sleep, and
+// whatever comes later does too.
+func TestLinkIsHeardAfterBusyTime(t *testing.T) {
+	w, early, late := open(t), bell(t), bell(t)
+	for _, fd := range []int{early, late} {
+		if err := w.AddLink(fd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		busy(w)
+		for _, fd := range []int{early, late} {
+			ring(t, fd)
+			if n := w.Wait(make([]uint32, 4), -1); n != 0 {
+				t.Errorf("%d tokens", n)
+			}
+		}
+	}
+}
+
+// Links that come and go while the worker is busy are watched, and forgotten, when
+// it sleeps.
+func TestLinksChangeWhileBusy(t *testing.T) {
+	w, first, second := open(t), bell(t), bell(t)
+	if err := w.AddLink(first); err != nil {
+		t.Fatal(err)
+	}
+	busy(w)
+	if err := w.AddLink(second); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	ring(t, first)
+	for !asleep(w) { // a signal ends a sleep now and then
+	}
+	ring(t, second)
+	w.Wait(make([]uint32, 4), -1)
+}
+
+// A link that was taken from its worker, or closed, lets the worker sleep, and the
+// others are heard.
+func TestLinkIsGoneAfterBusyTime(t *testing.T) {
+	w, seized, closed, alive := open(t), bell(t), bell(t), bell(t)
+	for _, fd := range []int{seized, closed, alive} {
+		if err := w.AddLink(fd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy(w)
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(null)
+	if err := errors.Join(unix.Dup3(null, seized, unix.O_CLOEXEC), unix.Close(closed)); err != nil {
+		t.Fatal(err)
+	}
+	for !asleep(w) {
+	}
+	ring(t, alive)
+	if n := w.Wait(make([]uint32, 4), -1); n != 0 {
+		t.Errorf("%d tokens", n)
 	}
 }
