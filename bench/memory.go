@@ -58,6 +58,14 @@ func openLanes(b *bed, c *testCase) *stage {
 // tally counts for all lanes; the worker is its one writer.
 type tally struct{ frames, bad atomic.Uint64 }
 
+// add counts frames, of which some are bad. It is a barrier, and not for each lane.
+func (t *tally) add(all, bad int) {
+	t.frames.Store(t.frames.Load() + uint64(all-bad))
+	if bad > 0 {
+		t.bad.Store(t.bad.Load() + uint64(bad))
+	}
+}
+
 // memoryLane is a lane whose container always has frames to send, and takes all
 // that it gets. It is one piece of memory, so that finding the rings costs nothing
 // beside the lane itself. It belongs to the worker.
@@ -91,10 +99,14 @@ func memoryLanes(t traffic, sum *tally) []*memoryLane {
 	return lanes
 }
 
-// Deliver is described at demux.Lane. It takes all, and looks at whether they
-// are for this lane.
+// Deliver is described at demux.Lane.
 func (l *memoryLane) Deliver(f []frame.Frame) (int, frame.Refusal) {
-	bad := uint64(0)
+	l.tally.add(len(f), l.take(f))
+	return len(f), 0
+}
+
+// take takes all, and returns how many are not for this lane.
+func (l *memoryLane) take(f []frame.Frame) (bad int) {
 	for i := range f {
 		slot := l.in[l.received%memorySlots*memorySlot:][:l.size]
 		if n := copy(slot, f[i].Data); n != l.size || binary.BigEndian.Uint16(slot[indexAt:]) != l.index {
@@ -102,11 +114,7 @@ func (l *memoryLane) Deliver(f []frame.Frame) (int, frame.Refusal) {
 		}
 		l.received++
 	}
-	l.tally.frames.Store(l.tally.frames.Load() + uint64(len(f)) - bad)
-	if bad > 0 {
-		l.tally.bad.Store(l.tally.bad.Load() + bad)
-	}
-	return len(f), 0
+	return bad
 }
 
 // DeliverAll is described at demux.Courier: it looks at all lanes, and then at all
@@ -119,9 +127,13 @@ func (l *memoryLane) DeliverAll(d []frame.Delivery) {
 		to := d[i].Lane.(*memoryLane)
 		l.seen += int(to.in[to.received%memorySlots*memorySlot])
 	}
+	all, bad := 0, 0
 	for i := range d {
-		d[i].Taken, d[i].Why = d[i].Lane.(*memoryLane).Deliver(d[i].Frames)
+		bad += d[i].Lane.(*memoryLane).take(d[i].Frames)
+		d[i].Taken, d[i].Why = len(d[i].Frames), frame.Accepted
+		all += len(d[i].Frames)
 	}
+	l.tally.add(all, bad)
 }
 
 // Collect is described at demux.Lane.
