@@ -91,11 +91,11 @@ check-bpf: bpf
 
 .PHONY: bench bench-quick bench-report bench-micro
 bench: deps-bench build ## xdpdemux beside its peers, every case, under an hour; kept in BENCH_RESULTS and continued there
-	$(GO) build -o bin/bench ./bench
+	$(GO) build -pgo=$(PROFILE) -o bin/bench ./bench
 	$(SUDO) bin/bench -resume $(BENCH_RESULTS)
 
 bench-quick: deps-bench build ## the same with the short list and short windows, under a minute
-	$(GO) build -o bin/bench ./bench
+	$(GO) build -pgo=$(PROFILE) -o bin/bench ./bench
 	$(SUDO) bin/bench -quick
 
 bench-report: ## docs/bench: RESULTS.md, its plots and its data, from BENCH_RESULTS
@@ -107,6 +107,16 @@ bench-report: ## docs/bench: RESULTS.md, its plots and its data, from BENCH_RESU
 
 bench-micro: ## benchmarks of the data path's pieces, in memory and on a veth NIC
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(ROOTEXEC) ./xdp/... ./demux/... ./queues/...
+
+# What the compiler is told of the data path; the daemon and the benchmark, which
+# runs the same code in a process of its own, are built with it.
+PROFILE := cmd/xdpdemux/default.pgo
+
+.PHONY: profile
+profile: ## make PROFILE anew, from the benchmarks of the data path in memory
+	$(GO) test -trimpath -pgo=off -run '^$$' -bench 'Inbound|Outbound|Local' -benchtime 2s -o bin/ -cpuprofile $(CURDIR)/bin/demux.prof ./demux
+	$(GO) test -trimpath -pgo=off -run '^$$' -bench 'DeliverMany|Collect' -benchtime 2s -o bin/ -cpuprofile $(CURDIR)/bin/memif.prof ./queues/memif
+	$(GO) tool pprof -proto bin/demux.prof bin/memif.prof >$(PROFILE)
 
 .PHONY: bpf
 bpf: deps-check ## rebuild the eBPF objects from their source
