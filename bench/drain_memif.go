@@ -21,6 +21,8 @@ type memifSink struct {
 	out   [][][]byte // in modeSend and modePass, what each container sends
 	want  [][]byte   // in modePass, what each container gets
 	poll  *poller    // over the doorbells of all rings, where it blocks
+
+	emptied bool
 }
 
 // memifBuffer is the size of a slot, what every other client takes too.
@@ -82,15 +84,30 @@ func (s *memifSink) sweep(block bool) error {
 	return nil
 }
 
-// sleep waits until doorbells ring, and empties their rings.
+// sleep waits until doorbells ring, and empties their rings; the first time it
+// empties all, for what came before they were armed.
 func (s *memifSink) sleep() error {
-	rang, err := s.poll.wait(-1)
-	for _, i := range rang {
-		for n := len(s.bufs); n == len(s.bufs) && err == nil; {
-			n, err = s.read(int(i))
+	if !s.emptied {
+		s.emptied = true
+		for i := range s.rings {
+			if err := s.empty(i); err != nil {
+				return err
+			}
 		}
 	}
+	rang, err := s.poll.wait(-1)
+	for _, i := range rang {
+		err = errors.Join(err, s.empty(int(i)))
+	}
 	return err
+}
+
+func (s *memifSink) empty(i int) error {
+	for {
+		if n, err := s.read(i); n < len(s.bufs) || err != nil {
+			return err
+		}
+	}
 }
 
 // read takes what container i has, as much as goes at once.

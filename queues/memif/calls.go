@@ -60,6 +60,6 @@ func (s *Server) lookAgain(r *receiver) {
 		waiting = !r.ring.Masked() && r.ring.Head() != r.ring.Tail()
 	})
 	if waiting {
-		s.ring([]*doorbell{&r.bell})
+		s.ringLater(&r.bell)
 	}
 }

@@ -23,7 +23,8 @@ func (b *doorbell) open(x *session, fd int) {
 	b.client, b.fd = x, fd
 	if n := x.server.notifier; n != nil {
 		b.target = n.Target(fd)
-	} else {
+	}
+	if x.server.notifier == nil {
 		x.aside.Store(true)
 	}
 }
@@ -31,36 +32,19 @@ func (b *doorbell) open(x *session, fd int) {
 // maxBells bounds those that are rung with one system call.
 const maxBells = 64
 
-// A client cannot make us wait for it, but can make its doorbell dear: the kernel
-// goes through all who watch an eventfd, which may be thousands. So a call that
-// took long has its clients doubted. A call with one of those is timed by what our
-// own thread had of the processor, since it may have been somebody else who ran;
-// if it was dear even so, its clients are rung one by one. Who is dear even by itself,
-// again and again, gets a ringer, whose time is nobody else's. A call that was
-// not dear clears everybody.
-const (
-	trusted uint32 = iota
-	doubted
-	single
-	outcast = single + 3 // and from there on: so often was it dear by itself
-)
-
-// dear is how long ringing n doorbells never takes by itself.
-func dear(n int) time.Duration { return 50*time.Microsecond + time.Duration(n)*2*time.Microsecond }
-
 // ring rings doorbells, at most maxBells, and waits for nobody. Those of clients
 // that may be waited for are left to their ringers. It changes the order.
 func (s *Server) ring(bells []*doorbell) {
 	var targets [maxBells]*eventfd.Target
 	n, doubts := 0, false
 	for _, b := range bells {
-		switch doubt := b.client.doubt.Load(); {
-		case b.client.aside.Load():
+		switch verdict := b.client.queue.trial.verdict.Load(); {
+		case b.client.aside.Load() || verdict == outcast:
 			b.leave()
-		case doubt >= single:
+		case verdict == single:
 			s.ringDoubted([]*doorbell{b}, []*eventfd.Target{&b.target})
 		default:
-			doubts = doubts || doubt == doubted
+			doubts = doubts || verdict == doubted
 			targets[n], bells[n] = &b.target, b
 			n++
 		}
@@ -79,7 +63,7 @@ func (s *Server) ringTrusted(bells []*doorbell, targets []*eventfd.Target) {
 	s.tell(bells, targets)
 	if time.Since(began) > dear(len(bells)) {
 		for _, b := range bells {
-			b.client.doubt.CompareAndSwap(trusted, doubted)
+			b.client.queue.trial.doubt()
 		}
 	}
 }
@@ -89,22 +73,20 @@ func (s *Server) ringDoubted(bells []*doorbell, targets []*eventfd.Target) {
 	defer runtime.UnlockOSThread()
 	began := threadTime()
 	s.tell(bells, targets)
-	wasDear := threadTime()-began > dear(len(bells))
+	took := threadTime() - began
 	for _, b := range bells {
-		b.client.judge(wasDear, len(bells) == 1)
+		b.client.queue.trial.judge(took, len(bells))
 	}
 }
 
-// judge draws the conclusion from a call that this client was part of.
-func (x *session) judge(wasDear, byItself bool) {
-	switch {
-	case !wasDear:
-		x.doubt.Store(trusted)
-	case !byItself:
-		x.doubt.Store(single)
-	case x.doubt.Add(1) >= outcast:
-		x.aside.Store(true)
+// ringLater rings one doorbell from the server's goroutine, which is everybody's:
+// whoever is doubted has his ringer do it.
+func (s *Server) ringLater(b *doorbell) {
+	if b.client.queue.trial.verdict.Load() != trusted {
+		b.leave()
+		return
 	}
+	s.ring([]*doorbell{b})
 }
 
 // tell rings doorbells by the kernel alone. Where that does not work, the ringer

@@ -243,7 +243,7 @@ func newLocal(t *testing.T, log2 uint8) *local {
 		return r
 	}
 	// The client is looked at by nobody: it only says whether it was caught.
-	client := &session{server: &Server{bell: -1}}
+	client := &session{server: &Server{bell: -1}, queue: &Queue{}}
 	regions := shm.Regions{x.memory}
 	x.receiver = newReceiver(client, x.lane, ring(0), -1, regions)
 	x.sender = newSender(client, x.lane, ring(512), -1, regions)

@@ -391,13 +391,16 @@ func TestDearDoorbell(t *testing.T) {
 		watchByMany(t, r.s2c[0].bell)
 		heard := 0
 		one := []frame.Frame{{Data: make([]byte, 60)}}
-		eventually(t, "the client has a ringer", func() bool {
+		for rings := 0; q.active.ringer.Load() == nil; rings++ {
+			if rings == 100_000 {
+				t.Fatalf("a dear client has no ringer: verdict %d, spent %v", q.trial.verdict.Load(), q.trial.spent)
+			}
 			q.Lane(0).Deliver(one)
 			if r.rung(0) {
 				heard++
 			}
-			return q.active.ringer.Load() != nil
-		})
+			r.take(0)
+		}
 		if heard == 0 {
 			t.Error("it was never rung before")
 		}
@@ -411,8 +414,15 @@ func TestDearDoorbell(t *testing.T) {
 		}
 		v.passes(t, 100)
 		v.end(t)
-		if v.queue.active.aside.Load() {
+		if v.queue.trial.verdict.Load() == outcast {
 			t.Error("the victim has a ringer as well")
+		}
+		if err := r.leave(); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the client is gone", func() bool { return !isConnected(q) })
+		if connected(t, q, small()); q.trial.verdict.Load() != outcast {
+			t.Error("he comes back, and is trusted again")
 		}
 	})
 	before.settle(t)

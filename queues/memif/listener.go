@@ -37,6 +37,10 @@ func (l *listener) ready(now time.Time) {
 			l.pause(l.second.Add(time.Second))
 			return
 		}
+		if l.queue.discard.full() {
+			l.pause(now.Add(rest))
+			return
+		}
 		sock, _, err := unix.Accept4(l.sock, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		switch {
 		case err == nil:
@@ -73,7 +77,7 @@ func (l *listener) welcome(sock int, now time.Time) {
 		shake: handshake{cfg: &l.queue.cfg}, deadline: now.Add(l.server.patience)}
 	if err := l.receive(x); err != nil {
 		x.dismiss(err.Error())
-		_ = unix.Close(sock)
+		x.hangUp()
 		return
 	}
 	x.place = l.server.shaking.PushBack(x)
@@ -121,10 +125,11 @@ func (c *Config) admits(cred unix.Ucred) bool {
 	return uid == 0 || uid == unix.Geteuid() || c.UID >= 0 && uid == c.UID || c.GID >= 0 && gid == c.GID
 }
 
-func (l *listener) close() error {
-	err := unix.Close(l.sock)
+// close ends the socket, and with it connections that nobody has accepted, with
+// all that they have sent.
+func (l *listener) close() {
+	l.queue.discard.take(l.sock)
 	l.sock = -1
-	return err
 }
 
 // socketPath is how people write the socket's address.

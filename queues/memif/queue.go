@@ -15,12 +15,14 @@ type Queue struct {
 	server *Server
 	cfg    Config
 	lanes  []*Lane
+	trial  trial
 
 	// What follows belongs to whoever holds Server.mu.
 	listener  *listener // nil once it is closed
 	place     place
 	sessions  []*session // all that are not at their end
-	active    *session   // of these, the one that was admitted
+	discard   discard
+	active    *session // of these, the one that was admitted
 	watchers  Doorbells
 	last      string // why the last client went
 	faults    uint64
@@ -193,6 +195,7 @@ func (q *Queue) Close() error {
 			r.await(time.Second)
 		}
 	}
+	q.discard.await(time.Second)
 	return err
 }
 
@@ -217,10 +220,10 @@ func (q *Queue) close() error {
 		q.sessions[0].end("the server closes this interface", true)
 	}
 	q.server.unwatch(q.listener.token, q.listener.sock)
-	err := q.listener.close()
+	q.listener.close()
 	q.listener = nil
 	delete(q.server.queues, q)
-	q.closeErrs = errors.Join(err, q.place.unlink())
+	q.closeErrs = q.place.unlink()
 	return q.closeErrs
 }
 

@@ -74,11 +74,10 @@ func (r *ringer) ring(fd int) {
 
 func (r *ringer) close() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, fd := range r.fds {
-		_ = unix.Close(fd)
-	}
+	fds := r.fds
 	r.fds = nil
+	r.mu.Unlock()
+	r.client.queue.discard.take(fds...)
 }
 
 // leave asks the ringer to end.

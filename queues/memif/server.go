@@ -43,6 +43,7 @@ type watched interface {
 type Server struct {
 	epoll, bell int
 	notifier    *eventfd.Notifier // nil where the kernel has none
+	whyRingers  error             // why it has none
 	done        chan struct{}
 
 	// Workers use these.
@@ -83,10 +84,14 @@ func NewServer() (*Server, error) {
 	if err := s.add(0, s.bell); err != nil {
 		return nil, errors.Join(err, unix.Close(s.bell), unix.Close(s.epoll))
 	}
-	s.notifier, _ = eventfd.Open() // without it every client that sleeps has a ringer
+	s.notifier, s.whyRingers = eventfd.Open()
 	go s.run()
 	return s, nil
 }
+
+// WhyRingers is why each client that sleeps has a goroutine that wakes it, which
+// takes longer; nil if the kernel wakes them.
+func (s *Server) WhyRingers() error { return s.whyRingers }
 
 // Open makes a queue, which clients can connect to from then on.
 func (s *Server) Open(cfg Config) (*Queue, error) {

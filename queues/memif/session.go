@@ -32,7 +32,6 @@ type session struct {
 
 	// Workers use these.
 	fault       atomic.Uint32           // a violation; set once
-	doubt       atomic.Uint32           // whether its doorbell is dear
 	aside       atomic.Bool             // its doorbells are for a ringer to ring
 	ringer      atomic.Pointer[ringer]  // whoever rings, once somebody must
 	wantsRinger atomic.Bool             // a doorbell is to be rung by it
@@ -94,7 +93,7 @@ func (x *session) ready(time.Time) {
 		if x.ended {
 			return
 		}
-		m, fd, err := wire.Recv(x.sock)
+		m, fd, err := wire.Recv(x.sock, x.discard)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return
@@ -112,12 +111,15 @@ func (x *session) ready(time.Time) {
 func (x *session) hear(m wire.Message, fd int) {
 	err := x.answer(m, &fd)
 	if fd >= 0 {
-		_ = unix.Close(fd)
+		x.discard(fd)
 	}
 	if err != nil && !x.ended {
 		x.end(err.Error(), true)
 	}
 }
+
+// discard closes what the client gave us and we do not keep.
+func (x *session) discard(fd int) { x.queue.discard.take(fd) }
 
 func (x *session) answer(m wire.Message, fd *int) error {
 	if bye, ok := m.(wire.Disconnect); ok {
@@ -199,7 +201,7 @@ func (x *session) end(reason string, tell bool) {
 		x.dismiss(reason)
 	}
 	x.server.unwatch(x.token, x.sock)
-	_ = unix.Close(x.sock)
+	x.hangUp()
 	if x.place != nil {
 		x.server.shaking.Remove(x.place)
 		x.place = nil
@@ -223,14 +225,21 @@ func (x *session) takeBack() {
 	x.live = false
 }
 
+// hangUp ends the connection. What the client has sent and nobody has read may
+// come with descriptors, which are closed with the socket.
+func (x *session) hangUp() {
+	_ = unix.Shutdown(x.sock, unix.SHUT_RDWR)
+	x.discard(x.sock)
+}
+
 // dismiss tells the client why. What it has sent and nobody has read would
 // take the reason with it when the socket is closed.
 func (x *session) dismiss(reason string) {
 	_ = unix.Shutdown(x.sock, unix.SHUT_RD)
 	for range 4 * maxMessages {
-		_, fd, err := wire.Recv(x.sock)
+		_, fd, err := wire.Recv(x.sock, x.discard)
 		if fd >= 0 {
-			_ = unix.Close(fd)
+			x.discard(fd)
 		}
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, io.EOF) {
 			break
@@ -246,7 +255,5 @@ func (x *session) silence() {
 		x.server.leaving = append(x.server.leaving, r)
 		return
 	}
-	for _, fd := range x.shake.doorbells() {
-		_ = unix.Close(fd)
-	}
+	x.queue.discard.take(x.shake.doorbells()...)
 }

@@ -49,6 +49,9 @@ func (d *Daemon) startMemif() (err error) {
 		return err
 	}
 	d.undo.Push("the memif server", d.memif.Close)
+	if why := d.memif.WhyRingers(); why != nil {
+		d.notice("memif clients that sleep are woken by a thread each, which takes longer: %v", why)
+	}
 	return nil
 }
 

@@ -41,6 +41,7 @@ type Waiter struct {
 	mu    sync.Mutex
 	links []int
 	apart bool // the links do not stand in the instance
+	stay  bool // they are not taken out again, for once they did not get back in
 }
 
 // busyLooks is how often a worker looks without sleeping before its links are
@@ -136,13 +137,17 @@ const blind = time.Millisecond
 func (w *Waiter) part() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.stay {
+		return
+	}
 	for _, fd := range w.links {
 		_ = unix.EpollCtl(w.fd, unix.EPOLL_CTL_DEL, fd, nil) // one that is gone is not there
 	}
 	w.apart = true
 }
 
-// join puts them back, and says whether all are watched. What they have by then
+// join puts them back, and says whether all are watched. (The kernel limits how
+// much a user may watch, and others may have used that up.) What they have by then
 // ends the sleep. A link whose device is gone, or which was taken from a worker
 // that hung, has nothing to say any more.
 func (w *Waiter) join() (all bool) {
@@ -154,6 +159,7 @@ func (w *Waiter) join() (all bool) {
 		all = all && (err == nil || slices.ContainsFunc([]error{unix.EEXIST, unix.EPERM, unix.EBADF},
 			func(harmless error) bool { return errors.Is(err, harmless) }))
 	}
+	w.stay = w.stay || !all
 	return all
 }
 

@@ -73,6 +73,9 @@ func (c *Conn) watch() {
 	default:
 		_ = c.broke("unexpected " + m.Type().String())
 	}
+	for i := range c.rings {
+		c.rings[i].rx.rouse()
+	}
 }
 
 // broke ends the connection because the server did what it must not, and

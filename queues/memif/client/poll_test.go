@@ -65,6 +65,32 @@ func ringing(t *testing.T, epoll int) int {
 	return -1
 }
 
+// Who sleeps on Fd is woken when the server leaves, and told why.
+func TestEndOfConnectionRings(t *testing.T) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(epoll)
+	q, cfg := open(t, memif.Config{})
+	c, err := client.Dial(within(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := c.Ring(0)
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff}
+	if err := errors.Join(unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, r.Fd(), &ev), r.Arm(true)); err != nil {
+		t.Fatal(err)
+	}
+	go q.Close()
+	ringing(t, epoll)
+	var left *client.DisconnectedError
+	if n, err := r.Read(client.Buffers(1, 2048)); n != 0 || !errors.As(err, &left) {
+		t.Errorf("Read = %d, %v", n, err)
+	}
+}
+
 func TestArm(t *testing.T) {
 	q, cfg := open(t, memif.Config{})
 	c, err := client.Dial(within(t), cfg)

@@ -22,6 +22,8 @@ type receiver struct {
 	file *os.File // the eventfd, once somebody slept
 	bell chan struct{}
 	nap  nap
+
+	armed bool // by Arm; see poll.go
 }
 
 func (x *receiver) open(c *Conn, h *half, mem []byte) {

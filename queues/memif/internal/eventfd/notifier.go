@@ -57,12 +57,17 @@ func (n *Notifier) Target(fd int) Target { return Target{n.nothing(fd)} }
 
 // Notify adds 1 to each of the eventfds, with one call to the kernel if all is
 // well, and returns how many it told. If that is not all, then the next one
-// cannot be told, for instance since it is no eventfd. Targets are only read.
+// cannot be told, for instance since it is no eventfd. Several calls may be about
+// the same Target at once.
 func (n *Notifier) Notify(targets []*Target) (told int) {
-	for told < len(targets) {
+	for tries := 0; told < len(targets); {
 		count, err := submit(n.context, targets[told:])
-		if count == 0 && (err != unix.EAGAIN || !n.makeRoom()) {
-			break
+		if count == 0 {
+			if err != unix.EAGAIN || tries == maxTries {
+				break
+			}
+			tries++
+			n.makeRoom()
 		}
 		told += count
 		if n.left.Add(uint32(count)) >= depth/2 && n.taking.TryLock() {
@@ -73,17 +78,20 @@ func (n *Notifier) Notify(targets []*Target) (told int) {
 	return told
 }
 
-// makeRoom tells whether there are fewer completions afterwards.
-func (n *Notifier) makeRoom() bool {
+// maxTries bounds how often Notify makes room for one list. Once is enough, unless
+// other threads fill it again.
+const maxTries = 8
+
+func (n *Notifier) makeRoom() {
 	n.taking.Lock()
 	defer n.taking.Unlock()
-	return n.take() > 0
+	n.take()
 }
 
 // take forgets the completions, which say nothing.
-func (n *Notifier) take() int {
+func (n *Notifier) take() {
 	n.left.Store(0)
-	return collect(n.context, n.taken[:])
+	collect(n.context, n.taken[:])
 }
 
 // Close lets go of everything.

@@ -17,6 +17,9 @@ var (
 	ErrDescriptors = errors.New("a memif message carries one descriptor at most")
 )
 
+// maxRights is how many descriptors a message can bring (SCM_MAX_FD of Linux).
+const maxRights = 253
+
 // Send sends m over a SOCK_SEQPACKET socket, with descriptor fd beside it
 // unless that is negative; it stays the caller's. It never blocks: a socket
 // whose buffer is full is EAGAIN.
@@ -40,13 +43,15 @@ func Send(sock int, m Message, fd int) error {
 // Recv receives one message and the descriptor beside it, -1 if there is none.
 // The descriptor is the caller's, closed on exec. It never blocks: with
 // nothing to receive the error is EAGAIN, at the end of the connection it is
-// io.EOF. After any error no descriptor is left open, and after any but EAGAIN
-// the connection is of no use.
-func Recv(sock int) (m Message, fd int, err error) {
+// io.EOF. After any error but EAGAIN the connection is of no use. Descriptors
+// that the protocol does not allow go to discard, which is to close them:
+// closing what somebody else has opened can take any time.
+func Recv(sock int, discard func(fd int)) (m Message, fd int, err error) {
 	var b [Size + 1]byte // one more, to tell what is longer
-	// Room for a descriptor and for the credentials that a socket with
+	// Room for all descriptors that there can be, for the kernel closes what
+	// there is no room for, and for the credentials that a socket with
 	// SO_PASSCRED is given.
-	beside := make([]byte, unix.CmsgSpace(4)+unix.CmsgSpace(unix.SizeofUcred))
+	beside := make([]byte, unix.CmsgSpace(maxRights*4)+unix.CmsgSpace(unix.SizeofUcred))
 	n, besideN, flags, err := recvmsg(sock, b[:], beside)
 	if err != nil {
 		return nil, -1, fmt.Errorf("receive a memif message: %w", err)
@@ -55,7 +60,7 @@ func Recv(sock int) (m Message, fd int, err error) {
 	m, err = check(b[:n], flags, len(fds))
 	if err != nil {
 		for _, fd := range fds {
-			_ = unix.Close(fd)
+			discard(fd)
 		}
 		return nil, -1, err
 	}
