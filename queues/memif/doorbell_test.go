@@ -274,6 +274,13 @@ func (r *raw) rung(ring int) bool {
 	return n == 8
 }
 
+// hasRinger tells whether a goroutine rings for the queue's client.
+func hasRinger(q *Queue) bool {
+	q.server.mu.Lock()
+	defer q.server.mu.Unlock()
+	return q.active.ringer.Load() != nil
+}
+
 // A client that sleeps is rung for every burst, one that polls for none.
 func TestRinging(t *testing.T) {
 	for name, server := range bothServers() {
@@ -293,7 +300,7 @@ func ringing(t *testing.T, s *Server) {
 			t.Fatal(why)
 		}
 	}
-	if q.active.ringer.Load() != nil {
+	if hasRinger(q) {
 		t.Error("somebody rings for a client that polls")
 	}
 	r.s2c[0].SetMasked(false)
@@ -326,7 +333,9 @@ func TestSomebodyCannotBeTold(t *testing.T) {
 		queues, clients = append(queues, q), append(clients, r)
 		d = append(d, frame.Delivery{Lane: q.Lane(0), Frames: []frame.Frame{{Data: make([]byte, 60)}}})
 	}
+	s.mu.Lock()
 	queues[1].active.senders[0].bell.target = s.notifier.Target(-1)
+	s.mu.Unlock()
 	for round := range 2 {
 		queues[0].lanes[0].DeliverAll(d)
 		for i, r := range clients {
@@ -334,7 +343,7 @@ func TestSomebodyCannotBeTold(t *testing.T) {
 				t.Fatalf("client %d: %v", i, d[i].Why)
 			}
 			eventually(t, "the client's doorbell rings", func() bool { return r.rung(0) })
-			if got := queues[i].active.ringer.Load() != nil; got != (i == 1) {
+			if got := hasRinger(queues[i]); got != (i == 1) {
 				t.Errorf("round %d, client %d: has a ringer: %v", round, i, got)
 			}
 		}

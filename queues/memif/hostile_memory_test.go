@@ -391,9 +391,9 @@ func TestDearDoorbell(t *testing.T) {
 		watchByMany(t, r.s2c[0].bell)
 		heard := 0
 		one := []frame.Frame{{Data: make([]byte, 60)}}
-		for rings := 0; q.active.ringer.Load() == nil; rings++ {
+		for rings := 0; !hasRinger(q); rings++ {
 			if rings == 100_000 {
-				t.Fatalf("a dear client has no ringer: verdict %d, spent %v", q.trial.verdict.Load(), q.trial.spent)
+				t.Fatalf("a dear client has no ringer: verdict %d, budget %v", q.trial.verdict.Load(), budget)
 			}
 			q.Lane(0).Deliver(one)
 			if r.rung(0) {
