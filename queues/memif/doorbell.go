@@ -23,8 +23,7 @@ func (b *doorbell) open(x *session, fd int) {
 	b.client, b.fd = x, fd
 	if n := x.server.notifier; n != nil {
 		b.target = n.Target(fd)
-	}
-	if x.server.notifier == nil {
+	} else {
 		x.aside.Store(true)
 	}
 }

@@ -349,3 +349,36 @@ func TestSomebodyCannotBeTold(t *testing.T) {
 		}
 	}
 }
+
+// Waking clients allocates nothing, neither one nor many at once.
+func TestRingingAllocatesNothing(t *testing.T) {
+	s := newTestServer(t)
+	var d []frame.Delivery
+	var clients []*raw
+	for range 8 {
+		q := openQueue(t, s, Config{})
+		r := connected(t, q, small())
+		r.s2c[0].SetMasked(false)
+		clients = append(clients, r)
+		d = append(d, frame.Delivery{Lane: q.Lane(0), Frames: []frame.Frame{{Data: make([]byte, 60)}}})
+	}
+	first := d[0].Lane.(*Lane)
+	for what, deliver := range map[string]func(){
+		"one":  func() { first.Deliver(d[0].Frames) },
+		"many": func() { first.DeliverAll(d) },
+	} {
+		for range 3 {
+			for _, r := range clients {
+				for _, ok := r.take(0); ok; _, ok = r.take(0) {
+				}
+				r.rung(0)
+			}
+			if n := testing.AllocsPerRun(5, deliver); n != 0 {
+				t.Errorf("%s: %v allocations", what, n)
+			}
+			if !clients[0].rung(0) {
+				t.Errorf("%s: nobody was rung", what)
+			}
+		}
+	}
+}

@@ -12,29 +12,42 @@ import (
 	"github.com/xdpdemux/xdpdemux/queues/memif/client"
 )
 
-// One thread sleeps on the rings of many connections in an epoll instance of its
-// own, as a program with an event loop does, and misses nothing.
-func TestOneEpollForManyRings(t *testing.T) {
-	const ports, rounds = 20, 200
+func newEpoll(t *testing.T) int {
+	t.Helper()
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(epoll)
+	t.Cleanup(func() { unix.Close(epoll) })
+	return epoll
+}
+
+// sleeper is a queue, and the ring of its client, which is armed and watched.
+func sleeper(t *testing.T, epoll, number int) (*memif.Queue, *client.Ring) {
+	t.Helper()
+	q, cfg := open(t, memif.Config{})
+	c, err := client.Dial(within(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	r := c.Ring(0)
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(number)}
+	if err := errors.Join(unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, r.Fd(), &ev), r.Arm(true)); err != nil {
+		t.Fatal(err)
+	}
+	return q, r
+}
+
+// One thread sleeps on the rings of many connections in an epoll instance of its
+// own, as a program with an event loop does, and misses nothing.
+func TestOneEpollForManyRings(t *testing.T) {
+	const ports, rounds = 20, 200
+	epoll := newEpoll(t)
 	var queues []*memif.Queue
 	var rings []*client.Ring
 	for i := range ports {
-		q, cfg := open(t, memif.Config{})
-		c, err := client.Dial(within(t), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		r := c.Ring(0)
-		ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(i)}
-		if err := errors.Join(unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, r.Fd(), &ev), r.Arm(true)); err != nil {
-			t.Fatal(err)
-		}
+		q, r := sleeper(t, epoll, i)
 		queues, rings = append(queues, q), append(rings, r)
 	}
 	for round := range rounds {
@@ -67,22 +80,8 @@ func ringing(t *testing.T, epoll int) int {
 
 // Who sleeps on Fd is woken when the server leaves, and told why.
 func TestEndOfConnectionRings(t *testing.T) {
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(epoll)
-	q, cfg := open(t, memif.Config{})
-	c, err := client.Dial(within(t), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	r := c.Ring(0)
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff}
-	if err := errors.Join(unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, r.Fd(), &ev), r.Arm(true)); err != nil {
-		t.Fatal(err)
-	}
+	epoll := newEpoll(t)
+	q, r := sleeper(t, epoll, 0)
 	go q.Close()
 	ringing(t, epoll)
 	var left *client.DisconnectedError
