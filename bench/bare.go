@@ -191,7 +191,7 @@ func attachSockets(b *bed, s *stage, queues int) (sockets []*xdp.Socket) {
 	}))
 	rules := make([]xdp.Rule, s.t.Containers)
 	for i := range rules {
-		rules[i] = xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: netip.PrefixFrom(s.t.address(i), 32), Slot: uint32(i + 2), Gen: 1}
+		rules[i] = xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: netip.PrefixFrom(s.t.address(i), 32)}
 	}
 	b.check(prog.SetNIC(s.t.NIC))
 	b.check(prog.Insert(rules...))

@@ -40,7 +40,7 @@ func newPinger(b *bed, s *stage) *pinger {
 	}))
 	b.Cleanup(func() { p.socket.Close() })
 	b.check(prog.SetNIC(s.t.Src))
-	b.check(prog.Insert(xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: netip.PrefixFrom(sourceAddr(), 32), Slot: 2, Gen: 1}))
+	b.check(prog.Insert(xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: netip.PrefixFrom(sourceAddr(), 32)}))
 	b.check(prog.SetSocket(0, p.socket))
 	return p
 }

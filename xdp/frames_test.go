@@ -64,13 +64,13 @@ func addrBytes(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
 
 func exactRule(kind RuleKind, vlan uint16, addr string) Rule {
 	a := netip.MustParseAddr(addr)
-	return Rule{Kind: kind, VLAN: vlan, Prefix: netip.PrefixFrom(a, a.BitLen()), Slot: 2, Gen: 1}
+	return Rule{Kind: kind, VLAN: vlan, Prefix: netip.PrefixFrom(a, a.BitLen())}
 }
 
 func prefixRule(kind RuleKind, vlan uint16, prefix string) Rule {
-	return Rule{Kind: kind, VLAN: vlan, Prefix: netip.MustParsePrefix(prefix), Slot: 2, Gen: 1}
+	return Rule{Kind: kind, VLAN: vlan, Prefix: netip.MustParsePrefix(prefix)}
 }
 
 func macRule(vlan uint16, m mac) Rule {
-	return Rule{Kind: RuleMAC, VLAN: vlan, MAC: m, Slot: 2, Gen: 1}
+	return Rule{Kind: RuleMAC, VLAN: vlan, MAC: m}
 }

@@ -57,6 +57,9 @@ func changeOf(rules []Rule) change {
 
 // change makes a change, or, on an error, puts back what stood.
 func (p *Program) change(c change) error {
+	if err := p.fits(c); err != nil {
+		return err
+	}
 	before := p.standing(c)
 	err := p.write(c)
 	if err == nil {
@@ -67,6 +70,26 @@ func (p *Program) change(c change) error {
 		p.remember(before)
 	}
 	return oneLine(err, p.write(before))
+}
+
+// fits refuses what is beyond the limits of the tables in lines, which have more
+// room than that. The kernel minds those of the others.
+func (p *Program) fits(c change) error {
+	after := p.held
+	for k, r := range c {
+		if _, stands := p.rules[k]; stands {
+			after[k.table()]--
+		}
+		if r != nil {
+			after[k.table()]++
+		}
+	}
+	for t, limit := range map[table]int{tableMAC: p.limits.MaxMACs, tableExact4: p.limits.MaxExact} {
+		if after[t] > limit && after[t] > p.held[t] {
+			return fullError(limit, unix.E2BIG)
+		}
+	}
+	return nil
 }
 
 // standing is the change that undoes c.
@@ -103,6 +126,9 @@ func (p *Program) writeFlags() error {
 		if n > 0 {
 			flags |= table(t).flag()
 		}
+		if len(p.crowded[t]) > 0 {
+			flags |= table(t).crowded()
+		}
 	}
 	if flags == p.flags {
 		return nil
@@ -118,12 +144,47 @@ func (p *Program) write(c change) error {
 	}
 	o := &p.objects
 	return oneLine(
-		writeTable(o.Macs, c, sorted[tableMAC], ruleKey.macKey),
-		writeTable(o.Exact4, c, sorted[tableExact4], ruleKey.exact4),
+		writeLines(p, o.Macs, c, sorted[tableMAC], ruleKey.macKey),
+		writeLines(p, o.Exact4, c, sorted[tableExact4], ruleKey.exact4),
 		writeTable(o.Exact6, c, sorted[tableExact6], ruleKey.exact6),
 		writeTable(o.Prefixes4, c, sorted[tablePrefix4], ruleKey.prefix4),
 		writeTable(o.Prefixes6, c, sorted[tablePrefix6], ruleKey.prefix6),
 	)
+}
+
+// writeLines writes a part of a change into the lines, and into the map what finds
+// its line full.
+func writeLines[K any](p *Program, m *ebpf.Map, c change, keys []ruleKey, encode func(ruleKey) K) error {
+	rest := p.place(c, keys)
+	if err := writeTable(m, c, rest, encode); err != nil {
+		return err
+	}
+	for _, k := range rest {
+		if c[k] == nil {
+			delete(p.crowded[k.table()], k)
+		}
+	}
+	return nil
+}
+
+// place writes what belongs into the lines and returns the rest. What is in the
+// map once stays there, where its line has room again too, until it is removed.
+func (p *Program) place(c change, keys []ruleKey) (rest []ruleKey) {
+	for _, k := range keys {
+		crowded, r := p.crowded[k.table()], c[k]
+		if _, is := crowded[k]; !is {
+			if r == nil {
+				p.lines.remove(k.word())
+				continue
+			}
+			if p.lines.put(k.word(), r.owner()) {
+				continue
+			}
+			crowded[k] = struct{}{}
+		}
+		rest = append(rest, k)
+	}
+	return rest
 }
 
 // writeTable writes one table's part of a change.
@@ -132,7 +193,7 @@ func writeTable[K any](m *ebpf.Map, c change, keys []ruleKey, encode func(ruleKe
 	var owners []bpf.SteerOwner
 	for _, k := range keys {
 		if r := c[k]; r != nil {
-			put, owners = append(put, encode(k)), append(owners, r.owner())
+			put, owners = append(put, encode(k)), append(owners, bpf.SteerOwner{Kind: r.owner()})
 		} else {
 			gone = append(gone, encode(k))
 		}
@@ -167,9 +228,13 @@ func putError(m *ebpf.Map, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOSPC):
-		return fmt.Errorf("the program's table holds %d entries and is full: load it with more (%w)", m.MaxEntries(), err)
+		return fullError(int(m.MaxEntries()), err)
 	}
 	return fmt.Errorf("write the program's table: %w", err)
+}
+
+func fullError(entries int, err error) error {
+	return fmt.Errorf("the program's table holds %d entries and is full: load it with more (%w)", entries, err)
 }
 
 // deleteAll deletes entries in one call. That stops at an entry that is missing,

@@ -35,6 +35,11 @@ func ringAt[T any](b []byte, at unix.XDPRingOffset, entries uint32) (ringOf[T], 
 
 func wordAt(b []byte, offset uint64) *uint32 { return (*uint32)(unsafe.Pointer(&b[offset])) }
 
+// wordsOf is b, which a mapping begins with, as words.
+func wordsOf(b []byte) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/8)
+}
+
 // offsetIn is where b starts within the memory of outer; anything else than an
 // offset into outer says that it does not.
 func offsetIn(outer, b []byte) uint64 {

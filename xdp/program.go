@@ -12,8 +12,9 @@ import (
 	"github.com/xdpdemux/xdpdemux/xdp/bpf"
 )
 
-// ProgramConfig sizes the program's maps. Their memory, some 100 bytes an
-// entry, is taken when the program is loaded, but for prefixes. 0 means the default.
+// ProgramConfig sizes the program's maps. What is for MAC and IPv4 addresses, 16 to
+// 32 bytes each, and for IPv6 addresses, some 100 bytes, is taken when the program is
+// loaded. 0 means the default.
 type ProgramConfig struct {
 	MaxExact    int // addresses of each family that stand alone; default 32768
 	MaxPrefixes int // prefixes of each family; default 4096
@@ -52,6 +53,8 @@ type Program struct {
 	mac     [6]byte
 	rules   map[ruleKey]Rule
 	held    [tables]int // how many of them each table holds
+	lines   lines
+	crowded [tables]map[ruleKey]struct{} // those in a hash map, their line being full
 }
 
 // LoadProgram loads the program and makes its maps. It touches no NIC. It needs
@@ -67,8 +70,16 @@ func LoadProgram(c ProgramConfig) (*Program, error) {
 	}
 	setMapSizes(spec, c)
 	p := &Program{limits: c, rules: make(map[ruleKey]Rule)}
+	for t := range tables {
+		if t.inLines() {
+			p.crowded[t] = make(map[ruleKey]struct{})
+		}
+	}
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return nil, loadError(err)
+	}
+	if p.lines, err = mapLines(p.objects.Lines); err != nil {
+		return nil, oneLine(err, p.objects.Close())
 	}
 	return p, nil
 }
@@ -76,6 +87,7 @@ func LoadProgram(c ProgramConfig) (*Program, error) {
 func setMapSizes(spec *ebpf.CollectionSpec, c ProgramConfig) {
 	for name, n := range map[string]int{
 		bpf.SteerMapSockets: c.Queues,
+		bpf.SteerMapLines:   lineCount(c.MaxExact + c.MaxMACs),
 		bpf.SteerMapMacs:    c.MaxMACs,
 		bpf.SteerMapExact4:  c.MaxExact, bpf.SteerMapExact6: c.MaxExact,
 		bpf.SteerMapPrefixes4: c.MaxPrefixes, bpf.SteerMapPrefixes6: c.MaxPrefixes,
@@ -102,7 +114,7 @@ func (p *Program) Close() error {
 		return ErrClosed
 	}
 	p.closed = true
-	return oneLine(p.detach(), p.objects.Close())
+	return oneLine(p.detach(), p.lines.close(), p.objects.Close())
 }
 
 // SetNIC says which MAC address is the NIC's own. It may change at any time;
@@ -124,7 +136,7 @@ func (p *Program) SetNIC(mac [6]byte) error {
 
 // writeSettings gives the program the NIC's MAC and what to look up.
 func (p *Program) writeSettings(flags uint16) error {
-	v := bpf.SteerSettings{Mac: macWords(p.mac), Flags: flags}
+	v := bpf.SteerSettings{Mac: macWords(p.mac), Flags: flags, LineShift: p.lines.shift}
 	if err := p.objects.Config.Put(uint32(0), v); err != nil {
 		return fmt.Errorf("set up the steering program: %w", err)
 	}

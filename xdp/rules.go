@@ -33,9 +33,6 @@ type Rule struct {
 	// Prefix holds the addresses of the other kinds. A /32 or /128 stands
 	// alone, and before every shorter prefix; of those the longest counts.
 	Prefix netip.Prefix
-	// Slot and Gen are the port's place in the switch and that place's
-	// generation.
-	Slot, Gen uint32
 }
 
 // ruleKey is what may stand in the maps once: the VLAN with the MAC or the prefix.
@@ -107,18 +104,34 @@ func (k ruleKey) table() table {
 // flag is the table's bit in the program's settings: whether it is worth a look.
 func (t table) flag() uint16 { return 1 << t }
 
+// crowded is the bit that says of a table whose entries stand in lines that some
+// found theirs full.
+func (t table) crowded() uint16 { return 1 << (tables + t) }
+
+// inLines tells whether the table's entries stand in lines.
+func (t table) inLines() bool { return t == tableMAC || t == tableExact4 }
+
 // The owners' kinds, as in steer.bpf.c.
 const (
-	ownerMAC = 0
-	ownerIP  = 1
+	ownerMAC = 1
+	ownerIP  = 2
 )
 
-func (r Rule) owner() bpf.SteerOwner {
-	kind := uint32(ownerMAC)
+func (r Rule) owner() uint32 {
 	if r.Kind == RuleIPIdentity {
-		kind = ownerIP
+		return ownerIP
 	}
-	return bpf.SteerOwner{Slot: r.Slot, Gen: r.Gen, Kind: kind}
+	return ownerMAC
+}
+
+// word is the key of a table in lines as they have it.
+func (k ruleKey) word() uint64 {
+	vlan := uint64(k.vlan) << wordVLAN
+	if k.prefix.IsValid() {
+		a := k.prefix.Addr().As4()
+		return uint64(binary.BigEndian.Uint32(a[:])) | vlan | wordIP4
+	}
+	return uint64(binary.BigEndian.Uint16(k.mac[:]))<<32 | uint64(binary.BigEndian.Uint32(k.mac[2:])) | vlan
 }
 
 // vlanBits is what the VLAN in front of the address adds to a prefix's length.

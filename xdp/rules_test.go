@@ -64,10 +64,21 @@ func TestRuleTables(t *testing.T) {
 	}
 }
 
-// held counts the entries of the five tables in the kernel.
+// held counts the entries of the six tables in the kernel.
 func held(t testing.TB, p *Program) (n int) {
 	t.Helper()
 	o := &p.objects
+	for i := range o.Lines.MaxEntries() {
+		var line bpf.SteerLine
+		if err := o.Lines.Lookup(i, &line); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range line.Word {
+			if w != 0 {
+				n++
+			}
+		}
+	}
 	for _, m := range []*ebpf.Map{o.Macs, o.Exact4, o.Exact6, o.Prefixes4, o.Prefixes6} {
 		key := make([]byte, m.KeySize())
 		value := make([]byte, m.ValueSize())
@@ -143,9 +154,8 @@ func TestInsertIsAllOrNothing(t *testing.T) {
 	if n := held(t, p); n != 1 || len(p.rules) != 1 {
 		t.Errorf("the maps hold %d entries and we remember %d, want the first one", n, len(p.rules))
 	}
-	var owner struct{ Slot, Gen, Kind uint32 }
-	if err := p.objects.Exact4.Lookup(first.key().exact4(), &owner); err != nil || owner.Kind != ownerIP {
-		t.Errorf("the first rule is %+v (%v), want it as it was", owner, err)
+	if w := p.lines.find(first.key().word()); w == nil || *w>>wordOwner != ownerIP {
+		t.Errorf("the first rule is %v, want it as it was", w)
 	}
 	if err := p.Insert(exactRule(RuleIPIdentity, 0, "10.0.0.2"), macRule(0, broadcast)); err == nil || len(p.rules) != 1 {
 		t.Errorf("a batch with a bad rule: %v, %d rules", err, len(p.rules))
@@ -154,19 +164,22 @@ func TestInsertIsAllOrNothing(t *testing.T) {
 
 func TestInsertReplaces(t *testing.T) {
 	p := loadProgram(t, ProgramConfig{})
-	r := prefixRule(RuleIPIdentity, 0, "10.0.0.0/8")
-	for gen := range uint32(5) {
-		r.Gen = gen
-		if err := p.Insert(r, r); err != nil {
+	prefix, exact := prefixRule(RuleIPIdentity, 0, "10.0.0.0/8"), exactRule(RuleIPIdentity, 0, "10.0.0.1")
+	for i, kind := range []RuleKind{RuleIPIdentity, RuleMACIdentityIP, RuleIPIdentity} {
+		prefix.Kind, exact.Kind = kind, kind
+		if err := p.Insert(prefix, exact, prefix, exact); err != nil {
 			t.Fatal(err)
 		}
-		var owner struct{ Slot, Gen, Kind uint32 }
-		if err := p.objects.Prefixes4.Lookup(r.key().prefix4(), &owner); err != nil || owner.Gen != gen {
-			t.Errorf("generation %d: %+v, %v", gen, owner, err)
+		var owner bpf.SteerOwner
+		if err := p.objects.Prefixes4.Lookup(prefix.key().prefix4(), &owner); err != nil || owner.Kind != prefix.owner() {
+			t.Errorf("%d: the prefix's owner is %+v, %v", i, owner, err)
+		}
+		if w := p.lines.find(exact.key().word()); w == nil || *w>>wordOwner != uint64(exact.owner()) {
+			t.Errorf("%d: the address's word is %v", i, w)
 		}
 	}
-	if n := held(t, p); n != 1 || p.held[tablePrefix4] != 1 {
-		t.Errorf("%d entries, %v, want 1", n, p.held)
+	if n := held(t, p); n != 2 || p.held[tablePrefix4] != 1 || p.held[tableExact4] != 1 {
+		t.Errorf("%d entries, %v, want one of each", n, p.held)
 	}
 }
 
@@ -179,8 +192,7 @@ func TestPutEach(t *testing.T) {
 		if r.key().table() != tableExact4 {
 			continue
 		}
-		owner := r.owner()
-		if err := putEach(p.objects.Exact4, []any{r.key().exact4()}, []bpf.SteerOwner{owner}); err != nil {
+		if err := putEach(p.objects.Exact4, []any{r.key().exact4()}, []bpf.SteerOwner{{Kind: r.owner()}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,7 +2,9 @@ package xdp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"reflect"
 	"testing"
@@ -189,6 +191,10 @@ func steerCases() map[string]struct {
 		"IEEE 802.3 length":                   {eth(nicMAC, senderMAC, 46, make([]byte, 46)), "PassedProtocol"},
 		"bare header":                         {eth(nicMAC, senderMAC, 0x0800), "PassedMalformed"},
 		"link-local IPv4":                     {udp4(nicMAC, "169.254.1.1"), "RedirectedIP4"},
+		"zero MAC":                            {udp4(mac{}, "10.0.0.2"), "PassedUnknown"},
+		"zero address":                        {udp4(nicMAC, "0.0.0.0"), "PassedUnknown"},
+		"a MAC with an IPv4 address's bits":   {udp4(mac{0, 0, 10, 0, 0, 2}, "10.0.0.3"), "PassedUnknown"},
+		"an IPv4 address with a MAC's bits":   {udp4(nicMAC, "0.0.0.170"), "PassedUnknown"},
 	}
 }
 
@@ -232,12 +238,31 @@ func run(t *testing.T, p *Program, data []byte) (action uint32, counter string) 
 }
 
 func TestSteering(t *testing.T) {
+	steerAll(t, loadProgram(t, ProgramConfig{}), 0)
+}
+
+// TestSteeringCrowded: the same where no address finds a place in its line.
+func TestSteeringCrowded(t *testing.T) {
 	p := loadProgram(t, ProgramConfig{})
+	for i := range p.lines.words {
+		p.lines.words[i] = nobodysWord
+	}
+	steerAll(t, p, tableMAC.crowded()|tableExact4.crowded())
+}
+
+// nobodysWord is of no address: an IPv4 address has 32 bits.
+const nobodysWord = wordIP4 | 1<<40
+
+func steerAll(t *testing.T, p *Program, flags uint16) {
+	t.Helper()
 	if err := p.SetNIC(nicMAC); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Insert(steerRules()...); err != nil {
 		t.Fatal(err)
+	}
+	if got := p.flags &^ (1<<tables - 1); got != flags {
+		t.Fatalf("flags %#x say what is crowded, want %#x", got, flags)
 	}
 	for name, c := range steerCases() {
 		action, counter := run(t, p, c.data)
@@ -287,6 +312,91 @@ func TestSteeringWithoutRules(t *testing.T) {
 			t.Errorf("%s: action %d, %s", name, action, counter)
 		}
 	}
+}
+
+// TestCrowdedLine has more addresses for one line than it holds, and takes them
+// away in another order: each is known as long as its rule stands, and one that
+// came late keeps its place.
+func TestCrowdedLine(t *testing.T) {
+	p := loadProgram(t, ProgramConfig{})
+	if err := p.objects.Sockets.Put(uint32(0), uint32(idleSocket(t))); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.SetNIC(nicMAC); err != nil {
+		t.Fatal(err)
+	}
+	rules := rulesOfOneLine(&p.lines, 3*lineWords)
+	standing := make(map[int]bool)
+	check := func(what string) {
+		t.Helper()
+		for i, r := range rules {
+			data, want := udp4(r.MAC, "192.0.2.1"), "RedirectedMAC"
+			if r.Kind != RuleMAC {
+				data, want = udp4(nicMAC, r.Prefix.Addr().String()), "RedirectedIP4"
+			}
+			if !standing[i] {
+				want = "PassedUnknown"
+			}
+			if _, counter := run(t, p, data); counter != want {
+				t.Fatalf("%s: a frame for rule %d raised %s, want %s", what, i, counter, want)
+			}
+		}
+		if n := held(t, p); n != len(standing) {
+			t.Fatalf("%s: the maps hold %d entries, want %d", what, n, len(standing))
+		}
+	}
+	for i, r := range rules {
+		if err := p.Insert(r); err != nil {
+			t.Fatal(err)
+		}
+		standing[i] = true
+	}
+	check("all")
+	if n := len(p.crowded[tableMAC]) + len(p.crowded[tableExact4]); n != 2*lineWords {
+		t.Errorf("%d are crowded out, want %d", n, 2*lineWords)
+	}
+	for i := range lineWords / 2 {
+		if err := p.Remove(rules[i]); err != nil {
+			t.Fatal(err)
+		}
+		delete(standing, i)
+	}
+	check("four of the line are gone")
+	if err := p.Insert(rules...); err != nil { // who is crowded out is not in two places now
+		t.Fatal(err)
+	}
+	for i := range rules {
+		standing[i] = true
+	}
+	check("all again")
+	for i := len(rules) - 1; i >= 0; i-- {
+		if err := p.Remove(rules[i]); err != nil {
+			t.Fatal(err)
+		}
+		delete(standing, i)
+	}
+	check("none")
+	if p.flags != 0 {
+		t.Errorf("flags %#x without a rule", p.flags)
+	}
+}
+
+// rulesOfOneLine are n rules, of MAC identities and of IPv4 addresses in turn, that
+// all belong to one line.
+func rulesOfOneLine(l *lines, n int) (rules []Rule) {
+	first := exactRule(RuleIPIdentity, 0, "10.0.0.1")
+	line := &l.line(first.key().word())[0]
+	for i := uint32(0); len(rules) < n; i++ {
+		b := binary.BigEndian.AppendUint32(nil, i<<lineNeighbours)
+		r := macRule(0, mac{2, 0, b[0], b[1], b[2], b[3]})
+		if len(rules)%2 == 1 {
+			r = Rule{Kind: RuleIPIdentity, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, b[1], b[2], b[3]}), 32)}
+		}
+		if &l.line(r.key().word())[0] == line {
+			rules = append(rules, r)
+		}
+	}
+	return rules
 }
 
 // Every frame cut at every length, and noise: one counter each, and never a
@@ -347,6 +457,7 @@ func TestNICAddressMayChange(t *testing.T) {
 
 func BenchmarkSteer(b *testing.B) {
 	for name, data := range map[string][]byte{
+		"mac":     udp4(ownMAC, "192.0.2.1"),
 		"ip4":     udp4(nicMAC, "10.0.0.2"),
 		"ip6":     udp6(nicMAC, "fd00::2"),
 		"unknown": udp4(nicMAC, "10.9.0.3"),

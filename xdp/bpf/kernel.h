@@ -48,6 +48,7 @@ enum bpf_map_type {
 
 enum {
 	BPF_F_NO_PREALLOC = 1U << 0,
+	BPF_F_MMAPABLE = 1U << 10,
 };
 
 #include <bpf/bpf_helpers.h>

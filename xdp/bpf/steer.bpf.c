@@ -46,20 +46,43 @@ struct counters {
 #define HAVE_IP6 4u
 #define HAVE_PREFIX4 8u
 #define HAVE_PREFIX6 16u
+#define CROWDED_MAC 32u
+#define CROWDED_IP4 64u
 
 struct settings {
 	__u16 mac[3]; /* the NIC's own */
 	__u16 flags;
+	__u16 line_shift; /* 64 less the binary logarithm of how many `lines` there are */
 };
 
 /* Whose address it is. */
-#define OWNER_MAC 0
-#define OWNER_IP 1 /* an IP identity: matches as a destination too */
+enum owner_kind {
+	OWNER_NONE,
+	OWNER_MAC,
+	OWNER_IP, /* an IP identity: matches as a destination too */
+};
 
 struct owner {
-	__u32 slot;
-	__u32 gen;
 	__u32 kind;
+};
+
+/* MAC and IPv4 addresses that stand alone, eight to a cache line: a look-up of
+ * one is a multiplication and a line, where a hash map takes calls and, for many
+ * addresses, two or three lines. Which line, the address says, and addresses that
+ * are neighbours share one. What finds its line full is in the hash maps `macs`
+ * and `exact4`, which are looked at only while they hold anything.
+ *
+ * A word is the address in 48 bits, the VLAN in 12, one that tells IPv4 from MAC,
+ * and the owner in the upper 3; words are written one by one and whole. */
+#define LINE_WORDS 8
+#define WORD_VLAN 48
+#define WORD_IP4 (1ull << 60)
+#define WORD_OWNER 61
+#define LINE_NEIGHBOURS 2 /* so many bits of an address do not choose the line */
+#define LINE_MIX 0x9e3779b97f4a7c15ull
+
+struct line {
+	__u64 word[LINE_WORDS];
 };
 
 struct mac_key {
@@ -119,7 +142,16 @@ struct {
 } counts SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* which aligns it to cache lines, too */
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct line);
+} lines SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1024);
 	__type(key, struct mac_key);
 	__type(value, struct owner);
@@ -127,6 +159,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1024);
 	__type(key, struct ip4_key);
 	__type(value, struct owner);
@@ -194,48 +227,79 @@ static __always_inline int same_mac(const __u16 *a, const __u16 *b)
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
 }
 
-static __always_inline struct owner *owner_of_mac(const struct eth_header *eth, __u16 vlan)
+static __always_inline enum owner_kind kind_of(const struct owner *owner)
 {
-	struct mac_key key = {
-		.mac = {eth->dst[0], eth->dst[1], eth->dst[2]},
-		.vlan = vlan,
-	};
-
-	return bpf_map_lookup_elem(&macs, &key);
+	return owner ? owner->kind : OWNER_NONE;
 }
 
-static __always_inline struct owner *owner_of_ip4(const struct settings *set, __be32 addr, __u16 vlan)
+/* Whose the address of key, a word without an owner, is by `lines`. */
+static __always_inline enum owner_kind owner_in_line(const struct settings *set, __u64 key)
 {
-	struct owner *owner = 0;
+	__u32 at = (key >> LINE_NEIGHBOURS) * LINE_MIX >> (set->line_shift & 63);
+	struct line *line = bpf_map_lookup_elem(&lines, &at);
 
-	if (set->flags & HAVE_IP4) {
+	if (!line)
+		return OWNER_NONE;
+#pragma unroll
+	for (int i = 0; i < LINE_WORDS; i++) {
+		__u64 word = *(volatile __u64 *)&line->word[i];
+
+		if ((word ^ key) << (64 - WORD_OWNER) == 0)
+			return word >> WORD_OWNER;
+	}
+	return OWNER_NONE;
+}
+
+static __always_inline enum owner_kind owner_of_mac(const struct settings *set, const struct eth_header *eth, __u16 vlan)
+{
+	__u64 word = (__u64)bpf_ntohs(eth->dst[0]) << 32 | (__u32)bpf_ntohs(eth->dst[1]) << 16 | bpf_ntohs(eth->dst[2]);
+	enum owner_kind kind = owner_in_line(set, word | (__u64)vlan << WORD_VLAN);
+
+	if (kind == OWNER_NONE && set->flags & CROWDED_MAC) {
+		struct mac_key key = {
+			.mac = {eth->dst[0], eth->dst[1], eth->dst[2]},
+			.vlan = vlan,
+		};
+
+		kind = kind_of(bpf_map_lookup_elem(&macs, &key));
+	}
+	return kind;
+}
+
+static __always_inline enum owner_kind owner_of_ip4(const struct settings *set, __be32 addr, __u16 vlan)
+{
+	enum owner_kind kind = OWNER_NONE;
+
+	if (set->flags & HAVE_IP4)
+		kind = owner_in_line(set, bpf_ntohl(addr) | (__u64)vlan << WORD_VLAN | WORD_IP4);
+	if (kind == OWNER_NONE && set->flags & CROWDED_IP4) {
 		struct ip4_key key = {.addr = addr, .vlan = vlan};
 
-		owner = bpf_map_lookup_elem(&exact4, &key);
+		kind = kind_of(bpf_map_lookup_elem(&exact4, &key));
 	}
-	if (!owner && set->flags & HAVE_PREFIX4) {
+	if (kind == OWNER_NONE && set->flags & HAVE_PREFIX4) {
 		struct prefix4_key key = {.bits = VLAN_BITS + 32, .vlan = vlan, .addr = addr};
 
-		owner = bpf_map_lookup_elem(&prefixes4, &key);
+		kind = kind_of(bpf_map_lookup_elem(&prefixes4, &key));
 	}
-	return owner;
+	return kind;
 }
 
-static __always_inline struct owner *owner_of_ip6(const struct settings *set, const struct ip6_addr *addr, __u16 vlan)
+static __always_inline enum owner_kind owner_of_ip6(const struct settings *set, const struct ip6_addr *addr, __u16 vlan)
 {
-	struct owner *owner = 0;
+	enum owner_kind kind = OWNER_NONE;
 
 	if (set->flags & HAVE_IP6) {
 		struct ip6_key key = {.addr = *addr, .vlan = vlan};
 
-		owner = bpf_map_lookup_elem(&exact6, &key);
+		kind = kind_of(bpf_map_lookup_elem(&exact6, &key));
 	}
-	if (!owner && set->flags & HAVE_PREFIX6) {
+	if (kind == OWNER_NONE && set->flags & HAVE_PREFIX6) {
 		struct prefix6_key key = {.bits = VLAN_BITS + 128, .vlan = vlan, .addr = *addr};
 
-		owner = bpf_map_lookup_elem(&prefixes6, &key);
+		kind = kind_of(bpf_map_lookup_elem(&prefixes6, &key));
 	}
-	return owner;
+	return kind;
 }
 
 static __always_inline int steer_arp(struct xdp_md *ctx, const struct settings *set, const struct eth_header *eth,
@@ -252,7 +316,7 @@ static __always_inline int steer_arp(struct xdp_md *ctx, const struct settings *
 	if (arp->operation != bpf_htons(ARPOP_REQUEST) && arp->operation != bpf_htons(ARPOP_REPLY))
 		return pass(PASSED_PROTOCOL);
 	__builtin_memcpy(&target, arp->target_ip, sizeof(target));
-	if (owner_of_ip4(set, target, vlan))
+	if (owner_of_ip4(set, target, vlan) != OWNER_NONE)
 		return redirect(ctx, REDIRECTED_ARP);
 	return pass(is_group(eth) ? PASSED_GROUP : PASSED_UNKNOWN);
 }
@@ -261,7 +325,6 @@ static __always_inline int steer_ip4(struct xdp_md *ctx, const struct settings *
 				     void *l3, __u16 vlan)
 {
 	struct ip4_header *ip = l3;
-	struct owner *owner;
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return pass(PASSED_MALFORMED);
@@ -271,8 +334,7 @@ static __always_inline int steer_ip4(struct xdp_md *ctx, const struct settings *
 		return pass(PASSED_GROUP);
 	if (!same_mac(eth->dst, set->mac))
 		return pass(PASSED_UNKNOWN);
-	owner = owner_of_ip4(set, ip->dst, vlan);
-	if (owner && owner->kind == OWNER_IP)
+	if (owner_of_ip4(set, ip->dst, vlan) == OWNER_IP)
 		return redirect(ctx, REDIRECTED_IP4);
 	return pass(PASSED_UNKNOWN);
 }
@@ -290,14 +352,13 @@ static __always_inline int solicits_owned(struct xdp_md *ctx, const struct setti
 		return 0;
 	if (nd->type != ND_NEIGHBOR_SOLICIT || nd->code != 0)
 		return 0;
-	return owner_of_ip6(set, &nd->target, vlan) != 0;
+	return owner_of_ip6(set, &nd->target, vlan) != OWNER_NONE;
 }
 
 static __always_inline int steer_ip6(struct xdp_md *ctx, const struct settings *set, const struct eth_header *eth,
 				     void *l3, __u16 vlan)
 {
 	struct ip6_header *ip = l3;
-	struct owner *owner;
 
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return pass(PASSED_MALFORMED);
@@ -309,8 +370,7 @@ static __always_inline int steer_ip6(struct xdp_md *ctx, const struct settings *
 		return pass(PASSED_GROUP);
 	if (!same_mac(eth->dst, set->mac))
 		return pass(PASSED_UNKNOWN);
-	owner = owner_of_ip6(set, &ip->dst, vlan);
-	if (owner && owner->kind == OWNER_IP)
+	if (owner_of_ip6(set, &ip->dst, vlan) == OWNER_IP)
 		return redirect(ctx, REDIRECTED_IP6);
 	return pass(PASSED_UNKNOWN);
 }
@@ -341,7 +401,7 @@ int steer(struct xdp_md *ctx)
 		if (is_tag(type))
 			return pass(PASSED_TAGS);
 	}
-	if (set->flags & HAVE_MAC && !is_group(eth) && owner_of_mac(eth, vlan))
+	if (set->flags & HAVE_MAC && !is_group(eth) && owner_of_mac(set, eth, vlan) != OWNER_NONE)
 		return redirect(ctx, REDIRECTED_MAC);
 	if (type == bpf_htons(ETH_P_IP))
 		return steer_ip4(ctx, set, eth, l3, vlan);

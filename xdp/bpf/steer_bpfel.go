@@ -35,6 +35,11 @@ type SteerIp6Key struct {
 	Zero uint16
 }
 
+type SteerLine struct {
+	_    structs.HostLayout
+	Word [8]uint64
+}
+
 type SteerMacKey struct {
 	_    structs.HostLayout
 	Mac  [3]uint16
@@ -43,8 +48,6 @@ type SteerMacKey struct {
 
 type SteerOwner struct {
 	_    structs.HostLayout
-	Slot uint32
-	Gen  uint32
 	Kind uint32
 }
 
@@ -68,9 +71,10 @@ type SteerPrefix6Key struct {
 }
 
 type SteerSettings struct {
-	_     structs.HostLayout
-	Mac   [3]uint16
-	Flags uint16
+	_         structs.HostLayout
+	Mac       [3]uint16
+	Flags     uint16
+	LineShift uint16
 }
 
 // Names of all BPF objects in the ELF.
@@ -81,6 +85,7 @@ const (
 	SteerMapCounts    = "counts"
 	SteerMapExact4    = "exact4"
 	SteerMapExact6    = "exact6"
+	SteerMapLines     = "lines"
 	SteerMapMacs      = "macs"
 	SteerMapPrefixes4 = "prefixes4"
 	SteerMapPrefixes6 = "prefixes6"
@@ -141,6 +146,7 @@ type SteerMapSpecs struct {
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Exact4    *ebpf.MapSpec `ebpf:"exact4"`
 	Exact6    *ebpf.MapSpec `ebpf:"exact6"`
+	Lines     *ebpf.MapSpec `ebpf:"lines"`
 	Macs      *ebpf.MapSpec `ebpf:"macs"`
 	Prefixes4 *ebpf.MapSpec `ebpf:"prefixes4"`
 	Prefixes6 *ebpf.MapSpec `ebpf:"prefixes6"`
@@ -177,6 +183,7 @@ type SteerMaps struct {
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Exact4    *ebpf.Map `ebpf:"exact4"`
 	Exact6    *ebpf.Map `ebpf:"exact6"`
+	Lines     *ebpf.Map `ebpf:"lines"`
 	Macs      *ebpf.Map `ebpf:"macs"`
 	Prefixes4 *ebpf.Map `ebpf:"prefixes4"`
 	Prefixes6 *ebpf.Map `ebpf:"prefixes6"`
@@ -189,6 +196,7 @@ func (m *SteerMaps) Close() error {
 		m.Counts,
 		m.Exact4,
 		m.Exact6,
+		m.Lines,
 		m.Macs,
 		m.Prefixes4,
 		m.Prefixes6,

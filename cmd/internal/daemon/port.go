@@ -55,16 +55,14 @@ func (p *port) mtu(nic int) int {
 }
 
 // rules are what the XDP program must know of the port.
-func (p *port) rules() []xdp.Rule { return rulesOf(p.id, p.slot) }
-
-func rulesOf(id identity.Identity, slot demux.PortID) (rules []xdp.Rule) {
+func (p *port) rules() (rules []xdp.Rule) {
 	kind := xdp.RuleIPIdentity
-	if id.IsMAC() {
+	if p.id.IsMAC() {
 		kind = xdp.RuleMACIdentityIP
-		rules = append(rules, xdp.Rule{Kind: xdp.RuleMAC, VLAN: id.VLAN, MAC: id.MAC, Slot: slot.Slot, Gen: slot.Gen})
+		rules = append(rules, xdp.Rule{Kind: xdp.RuleMAC, VLAN: p.id.VLAN, MAC: p.id.MAC})
 	}
-	for _, prefix := range id.Owned() {
-		rules = append(rules, xdp.Rule{Kind: kind, VLAN: id.VLAN, Prefix: prefix, Slot: slot.Slot, Gen: slot.Gen})
+	for _, prefix := range p.id.Owned() {
+		rules = append(rules, xdp.Rule{Kind: kind, VLAN: p.id.VLAN, Prefix: prefix})
 	}
 	return rules
 }

@@ -85,7 +85,7 @@ func (h *inprocHost) port(name, addr string) (demux.PortID, *inproc.Endpoint) {
 		h.t.Fatal(err)
 	}
 	err = errors.Join(h.waiter.AddLane(q.Fd(0), ids[0].Token()),
-		h.prog.Insert(xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: prefix, Slot: ids[0].Slot, Gen: ids[0].Gen}))
+		h.prog.Insert(xdp.Rule{Kind: xdp.RuleIPIdentity, Prefix: prefix}))
 	if err != nil {
 		h.t.Fatal(err)
 	}
