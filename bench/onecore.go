@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xdpdemux/xdpdemux/nic/nictest"
 	"github.com/xdpdemux/xdpdemux/xdp"
 )
 
@@ -22,19 +23,20 @@ const (
 func (s *stage) gather(b *bed, c *testCase) {
 	switch c.OneCore {
 	case oneCoreThreaded:
-		s.setDevice(b, "threaded", "1")
+		setDevice(b, s.rig.Host, s.rig.NIC, "threaded", "1")
 		s.bindThread(b)
 	case oneCoreBusyPoll:
-		s.setDevice(b, "napi_defer_hard_irqs", "2")
-		s.setDevice(b, "gro_flush_timeout", "200000") // in ns: when the kernel takes over from a worker that does not poll
+		setDevice(b, s.rig.Host, s.rig.NIC, "napi_defer_hard_irqs", "2")
+		setDevice(b, s.rig.Host, s.rig.NIC, "gro_flush_timeout", "200000") // in ns: when the kernel takes over from a worker that does not poll
 		s.busyPoll = xdp.BusyPoll{Micros: 20}
 	}
 }
 
-// setDevice writes what only /sys offers; that of a namespace has to be mounted.
-func (s *stage) setDevice(b *bed, key, value string) {
-	line := fmt.Sprintf("mount -t sysfs none /sys && echo %s >/sys/class/net/%s/%s", value, s.rig.NIC, key)
-	s.rig.Host.Run(b, "unshare", "--mount", "sh", "-c", line)
+// setDevice writes what of a device only /sys offers; that of a namespace has to be
+// mounted.
+func setDevice(b *bed, ns *nictest.NS, device, key, value string) {
+	line := fmt.Sprintf("mount -t sysfs none /sys && echo %s >/sys/class/net/%s/%s", value, device, key)
+	ns.Run(b, "unshare", "--mount", "sh", "-c", line)
 }
 
 // bindThread binds the NIC's kernel thread, which is the newest of that name.

@@ -114,6 +114,7 @@ func tcpStage(b *bed, s *stage, c *testCase) {
 		wire = append(wire, fmt.Sprintf("neigh add %s lladdr %s dev %s nud permanent", s.t.address(i), text(s.t.mac(i)), s.rig.WireNIC))
 	}
 	batch(b, s.rig.Wire, "ip", wire)
+	farEndApart(b, s.rig)
 	from, to, addr := s.rig.Wire, s.rig.Host, hostAddr
 	switch c.Direction {
 	case tcpHostIn, tcpHostOut:
@@ -138,6 +139,14 @@ func tcpStage(b *bed, s *stage, c *testCase) {
 func withoutOffloads(b *bed, rig *nictest.Rig) {
 	rig.Host.Run(b, "ethtool", "-K", rig.NIC, "tx", "off", "tso", "off", "gso", "off")
 	rig.Wire.Run(b, "ethtool", "-K", rig.WireNIC, "gso", "off", "gro", "on")
+}
+
+// farEndApart keeps what the wire's far end does with a frame on the generator's
+// processor, with receive packet steering. It would run on whichever sends the
+// frame, and a worker that sends an acknowledgement would find itself sending the
+// next data on behalf of the machine at the other end.
+func farEndApart(b *bed, rig *nictest.Rig) {
+	setDevice(b, rig.Wire, rig.WireNIC, "queues/rx-0/rps_cpus", fmt.Sprintf("%x", 1<<generatorCPU))
 }
 
 // iperfRun is one run of iperf3, in which the client sends.
