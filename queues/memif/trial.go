@@ -10,9 +10,9 @@ import (
 // goes through all who watch an eventfd, which may be thousands. So a call that
 // took long has its queues doubted. A call with one of those is timed by what our
 // own thread had of the processor, since it may have been somebody else who ran;
-// if it was dear even so, its queues are rung one by one, and each is charged for
-// its own. Interrupts are charged as well, but not on average. A queue that has
-// spent too much gets a ringer, which no worker waits for.
+// once such calls were dear time and again, their queues are rung one by one, and
+// each is charged for its own. Interrupts are charged as well, but not on average.
+// A queue that has spent too much gets a ringer, which no worker waits for.
 const (
 	trusted uint32 = iota
 	doubted
@@ -21,14 +21,19 @@ const (
 )
 
 const (
-	// fairShare is what a doorbell may take of a worker's time, on average.
-	fairShare = 5 * time.Microsecond
-	// budget is how far a queue may go beyond that.
+	// fairShare is what a doorbell may take of a worker's time, on average. Most
+	// take 2-5 µs, with the wake-up of who sleeps; on a virtual processor, to
+	// which each interrupt is an exit, 7 on average.
+	fairShare = 20 * time.Microsecond
+	// strain is how far the calls for a doubted queue may go beyond dear.
+	strain = time.Millisecond
+	// budget is how far a single queue may go beyond its share.
 	budget = 25 * time.Millisecond
-	// leastCheap is how many rings in a row that were not dear make a queue
-	// trusted again, the first time.
-	leastCheap = 16
-	mostCheap  = 1 << 20
+	// leastRings is how many rings make a queue trusted again, the first time.
+	leastRings = 16
+	mostRings  = 1 << 20
+	// forgiveness is how long it takes until half as many do.
+	forgiveness = 10 * time.Second
 )
 
 // dear is how long ringing n doorbells never takes by itself.
@@ -40,9 +45,15 @@ type trial struct {
 	verdict atomic.Uint32 // trusted, doubted, single, outcast
 
 	mu    sync.Mutex
-	spent time.Duration // beyond the fair share
-	cheap int           // rings in a row that were not dear
-	need  int           // how many of those make it trusted
+	spent time.Duration     // beyond what is dear, while doubted; beyond the fair share, while single
+	rings int               // since the verdict became worse
+	terms [outcast]sentence // for the verdicts that end
+}
+
+// sentence is how long a verdict lasts.
+type sentence struct {
+	need int       // so many rings
+	at   time.Time // when it was last given
 }
 
 // doubt is for who was part of a call that took long.
@@ -59,28 +70,47 @@ func (t *trial) doubt() {
 func (t *trial) judge(took time.Duration, bells int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if bells == 1 {
-		t.spent = max(0, t.spent+took-fairShare)
-	}
+	t.rings++
 	verdict := t.verdict.Load()
-	switch {
-	case verdict == outcast || verdict == trusted: // another worker was faster
-	case t.spent > budget:
-		t.verdict.Store(outcast)
-	case took > dear(bells) && verdict == doubted:
-		t.raise(single)
-	case took > dear(bells):
-		t.cheap = 0
-	default:
-		if t.cheap++; t.cheap >= t.need && t.spent == 0 {
-			t.verdict.Store(trusted)
+	switch verdict {
+	case doubted:
+		t.spent = max(0, t.spent+took-dear(bells))
+		if t.spent > strain {
+			t.raise(single)
+			t.charge(took, bells)
+			return
 		}
+	case single:
+		t.charge(took, bells)
+	default: // another worker was faster
+		return
+	}
+	if t.rings >= t.terms[verdict].need && t.spent == 0 {
+		t.verdict.Store(trusted)
 	}
 }
 
-// raise makes the verdict worse. Each time it takes longer until it is trusted
-// again, so that who is dear only now and then is so less and less often.
+// charge is for a queue that is rung by itself.
+func (t *trial) charge(took time.Duration, bells int) {
+	if bells > 1 {
+		return
+	}
+	if t.spent = max(0, t.spent+took-fairShare); t.spent > budget {
+		t.verdict.Store(outcast)
+	}
+}
+
+// raise makes the verdict worse.
 func (t *trial) raise(verdict uint32) {
-	t.cheap, t.need = 0, min(max(2*t.need, leastCheap), mostCheap)
+	t.terms[verdict].lengthen(time.Now())
+	t.spent, t.rings = 0, 0
 	t.verdict.Store(verdict)
+}
+
+// lengthen doubles the sentence, so that who is dear only now and then is so less
+// and less often; but who was quiet for long is forgiven.
+func (s *sentence) lengthen(now time.Time) {
+	s.need >>= min(now.Sub(s.at)/forgiveness, 32)
+	s.need = min(max(2*s.need, leastRings), mostRings)
+	s.at = now
 }
