@@ -106,7 +106,7 @@ func (p *poller) wait(timeout time.Duration) ([]uint32, error) {
 	if err := p.joinOrPart(ms != 0); err != nil {
 		return nil, err
 	}
-	n, err := unix.EpollWait(p.fd, p.events[:], ms)
+	n, err := await(p.fd, p.events[:], ms)
 	if err != nil {
 		if errors.Is(err, unix.EINTR) {
 			return nil, nil

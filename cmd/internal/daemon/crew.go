@@ -33,6 +33,7 @@ type crew struct {
 }
 
 func newCrew(sw *demux.Switch, size int) (c *crew, err error) {
+	makeRoom(size)
 	c = &crew{sw: sw, limit: haltLimit, errs: make(chan error, size)}
 	for range size {
 		w, err := epoll.New()
@@ -42,6 +43,16 @@ func newCrew(sw *demux.Switch, size int) (c *crew, err error) {
 		c.waiters = append(c.waiters, w)
 	}
 	return c, nil
+}
+
+// makeRoom has enough threads run Go code at once: a worker is one of them also
+// while it dozes, on however few processors, and nobody is to wait for that. Of the
+// others one may be asleep in the kernel, one runs, and one is free, or Go
+// would look every 20 µs whom to take a place from.
+func makeRoom(workers int) {
+	if n := workers + 3; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
 }
 
 // size is the number of workers, and so of lanes that each queue has.

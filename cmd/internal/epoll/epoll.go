@@ -119,16 +119,37 @@ func (w *Waiter) Wait(ready []uint32, timeout time.Duration) int {
 		if w.looks++; w.looks == busyLooks {
 			w.part()
 		}
-		return w.collect(ready, look(w.fd, room))
+		return w.collect(ready, look(w.fd, room, 0))
 	}
 	if w.looks >= busyLooks && !w.join() {
 		timeout = blind // and try again
 	} else {
 		w.looks = 0
 	}
-	n, _ := unix.EpollWait(w.fd, room, milliseconds(timeout)) // EINTR is a wake-up like any other
-	return w.collect(ready, n)
+	return w.collect(ready, sleep(w.fd, room, milliseconds(timeout)))
 }
+
+// sleep waits for so many milliseconds, -1 for ever: for a moment within Go's own
+// place among the processors, since most sleeps of a worker that has anything to
+// do are short, and then without.
+func sleep(fd int, room []unix.EpollEvent, ms int) int {
+	moment := doze
+	if ms >= 0 {
+		moment = min(doze, ms)
+	}
+	n := look(fd, room, moment)
+	if n > 0 || moment == ms {
+		return n
+	}
+	if ms > 0 {
+		ms -= moment
+	}
+	n, _ = unix.EpollWait(fd, room, ms) // EINTR is a wake-up like any other
+	return n
+}
+
+// doze is how long a worker sleeps before Go hears of it, in milliseconds.
+const doze = 2
 
 // blind is how long a worker sleeps whose links cannot be watched.
 const blind = time.Millisecond

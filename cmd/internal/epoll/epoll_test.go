@@ -2,7 +2,9 @@ package epoll
 
 import (
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,4 +255,57 @@ func TestLinkIsGoneAfterBusyTime(t *testing.T) {
 	if n := w.Wait(make([]uint32, 4), -1); n != 0 {
 		t.Errorf("%d tokens", n)
 	}
+}
+
+// TestEverySleepEnds: whenever it is that something comes, before, while the
+// worker dozes or when Go has heard that it sleeps.
+func TestEverySleepEnds(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Millisecond, 3 * doze * time.Millisecond} {
+		w, fd := open(t), bell(t)
+		if err := w.AddLane(fd, 7); err != nil {
+			t.Fatal(err)
+		}
+		woken := make(chan int)
+		go func() {
+			ready := make([]uint32, 4)
+			n := 0
+			for n == 0 { // Go's own signals end it as well
+				n = w.Wait(ready, -1)
+			}
+			woken <- n
+		}()
+		time.Sleep(after)
+		ring(t, fd)
+		if n := <-woken; n != 1 {
+			t.Errorf("after %v: %d tokens, want 1", after, n)
+		}
+		ready := make([]uint32, 4)
+		for _, timeout := range []time.Duration{time.Microsecond, time.Millisecond, 2 * doze * time.Millisecond} {
+			if n := w.Wait(ready, timeout); n != 0 {
+				t.Errorf("%d tokens within %v, but nothing rang", n, timeout)
+			}
+		}
+	}
+}
+
+// TestDozingStopsNobody: who dozes all the time holds up neither the collector nor,
+// where Go has one place alone, anybody else.
+func TestDozingStopsNobody(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	w := open(t)
+	var stopped atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ready := make([]uint32, 4)
+		for !stopped.Load() {
+			w.Wait(ready, doze*time.Millisecond)
+		}
+	}()
+	for range 20 {
+		time.Sleep(time.Millisecond)
+		runtime.GC()
+	}
+	stopped.Store(true)
+	<-done
 }

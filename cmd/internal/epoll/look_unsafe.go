@@ -6,12 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// look asks the kernel what is ready and returns at once. It is a raw system
-// call because it never sleeps: telling Go's scheduler about it would cost
-// more than the call.
-func look(fd int, events []unix.EpollEvent) int {
+// look asks the kernel what is ready, and waits for at most so many milliseconds.
+// Go's scheduler is not told: it would take the processor's place among Go's away
+// from us for the time, wake others for that, and wake itself every 20 µs to see
+// whether to do it. So we keep that place while we sleep here, which must not be
+// long. Signals, by which Go asks us to stop, end it.
+func look(fd int, events []unix.EpollEvent, ms int) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd),
-		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(ms), 0, 0)
 	if errno != 0 {
 		return 0
 	}
