@@ -17,7 +17,16 @@ type poller struct {
 	ready    [256]uint32
 	links    []int
 	looks    int // since the last sleep
+	short    int // sleeps in a row
 }
+
+// While shortSleeps sleeps in a row, or more, have been shorter than doze, in
+// milliseconds, Go's scheduler is not told of the next until it was longer. So do the
+// daemon's workers; the consumer stands for programs in languages that have none.
+const (
+	shortSleeps = 8
+	doze        = 2
+)
 
 // busyLooks is how often one looks without sleeping before the links are taken out.
 const busyLooks = 4
@@ -106,7 +115,7 @@ func (p *poller) wait(timeout time.Duration) ([]uint32, error) {
 	if err := p.joinOrPart(ms != 0); err != nil {
 		return nil, err
 	}
-	n, err := await(p.fd, p.events[:], ms)
+	n, err := p.sleep(ms)
 	if err != nil {
 		if errors.Is(err, unix.EINTR) {
 			return nil, nil
@@ -124,6 +133,29 @@ func (p *poller) wait(timeout time.Duration) ([]uint32, error) {
 		}
 	}
 	return ready, nil
+}
+
+// sleep waits for so many milliseconds, -1 for ever.
+func (p *poller) sleep(ms int) (int, error) {
+	if p.short >= shortSleeps || ms == 0 {
+		moment := doze
+		if ms >= 0 {
+			moment = min(doze, ms)
+		}
+		n, err := look(p.fd, p.events[:], moment)
+		if n > 0 || err != nil || moment == ms {
+			return n, err
+		}
+		p.short = 0
+	}
+	began := time.Now()
+	n, err := unix.EpollWait(p.fd, p.events[:], ms)
+	if n > 0 && time.Since(began) < doze*time.Millisecond {
+		p.short++
+	} else {
+		p.short = 0
+	}
+	return n, err
 }
 
 // wake ends the wait that runs, or the next.

@@ -37,6 +37,7 @@ type Waiter struct {
 	fd, wake int
 	events   [batch]unix.EpollEvent
 	looks    int // of the worker, since it slept
+	short    int // sleeps of the worker in a row
 
 	mu    sync.Mutex
 	links []int
@@ -126,30 +127,41 @@ func (w *Waiter) Wait(ready []uint32, timeout time.Duration) int {
 	} else {
 		w.looks = 0
 	}
-	return w.collect(ready, sleep(w.fd, room, milliseconds(timeout)))
+	return w.collect(ready, w.sleep(room, milliseconds(timeout)))
 }
 
-// sleep waits for so many milliseconds, -1 for ever: for a moment within Go's own
-// place among the processors, since most sleeps of a worker that has anything to
-// do are short, and then without.
-func sleep(fd int, room []unix.EpollEvent, ms int) int {
-	moment := doze
-	if ms >= 0 {
-		moment = min(doze, ms)
+// sleep waits for so many milliseconds, -1 for ever. While one short sleep follows
+// the other it keeps the worker's place among Go's processors; otherwise Go would
+// watch the doze of a worker that is as good as idle, every 20 µs.
+func (w *Waiter) sleep(room []unix.EpollEvent, ms int) int {
+	if w.short >= shortSleeps {
+		moment := doze
+		if ms >= 0 {
+			moment = min(doze, ms)
+		}
+		n := look(w.fd, room, moment)
+		if n > 0 || moment == ms {
+			return n
+		}
+		w.short = 0
 	}
-	n := look(fd, room, moment)
-	if n > 0 || moment == ms {
-		return n
+	began := time.Now()
+	n, _ := unix.EpollWait(w.fd, room, ms) // EINTR is a wake-up like any other
+	if n > 0 && time.Since(began) < doze*time.Millisecond {
+		w.short++
+	} else {
+		w.short = 0
 	}
-	if ms > 0 {
-		ms -= moment
-	}
-	n, _ = unix.EpollWait(fd, room, ms) // EINTR is a wake-up like any other
 	return n
 }
 
-// doze is how long a worker sleeps before Go hears of it, in milliseconds.
-const doze = 2
+const (
+	// doze is how long a worker sleeps, in milliseconds, before Go hears of it.
+	doze = 2
+	// shortSleeps is after how many sleeps in a row that were shorter than that a
+	// worker dozes.
+	shortSleeps = 8
+)
 
 // blind is how long a worker sleeps whose links cannot be watched.
 const blind = time.Millisecond

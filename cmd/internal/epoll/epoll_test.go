@@ -260,31 +260,65 @@ func TestLinkIsGoneAfterBusyTime(t *testing.T) {
 // TestEverySleepEnds: whenever it is that something comes, before, while the
 // worker dozes or when Go has heard that it sleeps.
 func TestEverySleepEnds(t *testing.T) {
-	for _, after := range []time.Duration{0, time.Millisecond, 3 * doze * time.Millisecond} {
-		w, fd := open(t), bell(t)
-		if err := w.AddLane(fd, 7); err != nil {
-			t.Fatal(err)
-		}
-		woken := make(chan int)
-		go func() {
-			ready := make([]uint32, 4)
-			n := 0
-			for n == 0 { // Go's own signals end it as well
-				n = w.Wait(ready, -1)
-			}
-			woken <- n
-		}()
-		time.Sleep(after)
-		ring(t, fd)
-		if n := <-woken; n != 1 {
-			t.Errorf("after %v: %d tokens, want 1", after, n)
-		}
+	w, fd := open(t), bell(t)
+	if err := w.AddLane(fd, 7); err != nil {
+		t.Fatal(err)
+	}
+	var over atomic.Bool
+	woken := make(chan int)
+	go func() {
+		defer close(woken)
 		ready := make([]uint32, 4)
-		for _, timeout := range []time.Duration{time.Microsecond, time.Millisecond, 2 * doze * time.Millisecond} {
-			if n := w.Wait(ready, timeout); n != 0 {
-				t.Errorf("%d tokens within %v, but nothing rang", n, timeout)
+		for {
+			if n := w.Wait(ready, -1); n > 0 { // Go's own signals end it as well
+				woken <- n
+			} else if over.Load() {
+				return
 			}
 		}
+	}()
+	for range 3 {
+		for range 2 * shortSleeps {
+			ring(t, fd)
+			if n := <-woken; n != 1 {
+				t.Errorf("%d tokens, want 1", n)
+			}
+		}
+		time.Sleep(3 * doze * time.Millisecond)
+	}
+	over.Store(true)
+	w.Wake()
+	<-woken
+}
+
+// TestWhenToDoze: after many short sleeps, until one was not short.
+func TestWhenToDoze(t *testing.T) {
+	w, fd := open(t), bell(t)
+	if err := w.AddLane(fd, 7); err != nil {
+		t.Fatal(err)
+	}
+	ready := make([]uint32, 4)
+	for i := range shortSleeps {
+		if w.short != i {
+			t.Fatalf("%d short sleeps, want %d", w.short, i)
+		}
+		ring(t, fd)
+		w.Wait(ready, -1)
+	}
+	for range 3 { // dozing
+		ring(t, fd)
+		if n := w.Wait(ready, -1); n != 1 || w.short != shortSleeps {
+			t.Fatalf("%d tokens, %d short sleeps, want 1 and %d", n, w.short, shortSleeps)
+		}
+		if n := w.Wait(ready, time.Millisecond); n != 0 || w.short != shortSleeps {
+			t.Fatalf("%d tokens, %d short sleeps after one that was to be short", n, w.short)
+		}
+	}
+	if n := w.Wait(ready, 2*doze*time.Millisecond); n != 0 || w.short != 0 {
+		t.Errorf("%d tokens, %d short sleeps after a long one", n, w.short)
+	}
+	if n := w.Wait(ready, time.Millisecond); n != 0 || w.short != 0 {
+		t.Errorf("%d tokens, %d short sleeps after one that nothing ended", n, w.short)
 	}
 }
 
@@ -299,6 +333,7 @@ func TestDozingStopsNobody(t *testing.T) {
 		defer close(done)
 		ready := make([]uint32, 4)
 		for !stopped.Load() {
+			w.short = shortSleeps
 			w.Wait(ready, doze*time.Millisecond)
 		}
 	}()

@@ -7,10 +7,10 @@ import (
 )
 
 // look asks the kernel what is ready, and waits for at most so many milliseconds.
-// Go's scheduler is not told: it would take the processor's place among Go's away
-// from us for the time, wake others for that, and wake itself every 20 µs to see
-// whether to do it. So we keep that place while we sleep here, which must not be
-// long. Signals, by which Go asks us to stop, end it.
+// Go's scheduler is not told: it would take our place among its processors away for
+// the time, wake others for that, and itself every 20 µs to see whether to do it. So
+// we keep that place while we sleep here, which must not be long. Signals, by which
+// Go asks us to stop, end it.
 func look(fd int, events []unix.EpollEvent, ms int) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd),
 		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(ms), 0, 0)
