@@ -21,6 +21,7 @@ have the defaults shown.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 no permission.`
 
 func (a *app) root() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:                        "xdpdemux",
 		Short:                      "Many containers on one NIC, with AF_XDP",
@@ -30,6 +31,9 @@ func (a *app) root() *cobra.Command {
 		SuggestionsMinimumDistance: 1,
 		Args:                       a.noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				return a.showVersion(cmd, nil)
+			}
 			return usage("see xdpdemux --help", "command: it is missing")
 		},
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -40,6 +44,7 @@ func (a *app) root() *cobra.Command {
 	root.SetIn(a.env.Stdin)
 	root.SetOut(a.env.Stdout)
 	root.SetErr(a.env.Stderr)
+	root.Flags().BoolVar(&version, "version", false, "print the version, as the command of that name does")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "output: table or json")
 	root.PersistentFlags().StringVar(&a.file, "config", "",
 		"TOML file of settings (default: XDPDEMUX_CONFIG, else "+config.DefaultFile+" if it is there)")

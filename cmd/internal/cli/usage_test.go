@@ -167,12 +167,14 @@ func TestWhichDaemon(t *testing.T) {
 func TestVersion(t *testing.T) {
 	s := newShell(t)
 	var v api.Version
-	strict(t, s.ok(t, "version", "-o", "json"), &v)
-	if v != Build() || v.API != "v1" || v.Version == "" || v.Go == "" {
-		t.Errorf("%+v", v)
-	}
-	if out := s.ok(t, "version"); !strings.HasPrefix(out, "xdpdemux "+v.Version) || strings.Count(out, "\n") != 1 {
-		t.Error(out)
+	for _, word := range []string{"version", "--version"} {
+		strict(t, s.ok(t, word, "-o", "json"), &v)
+		if v != Build() || v.API != "v1" || v.Version == "" || v.Go == "" {
+			t.Errorf("%s: %+v", word, v)
+		}
+		if out := s.ok(t, word); !strings.HasPrefix(out, "xdpdemux "+v.Version) || strings.Count(out, "\n") != 1 {
+			t.Errorf("%s: %s", word, out)
+		}
 	}
 }
 

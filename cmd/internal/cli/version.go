@@ -31,11 +31,13 @@ func (a *app) version() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  exactly(0, "none"),
-		RunE: func(*cobra.Command, []string) error {
-			v := Build()
-			return a.show(v, func(w io.Writer) { fmt.Fprintf(w, "xdpdemux %s (API %s, %s)\n", v.Version, v.API, v.Go) })
-		},
+		RunE:  a.showVersion,
 	}
+}
+
+func (a *app) showVersion(*cobra.Command, []string) error {
+	v := Build()
+	return a.show(v, func(w io.Writer) { fmt.Fprintf(w, "xdpdemux %s (API %s, %s)\n", v.Version, v.API, v.Go) })
 }
 
 func (a *app) demo() *cobra.Command {
