@@ -292,7 +292,7 @@ func wanted(o options, have *results, n int) (todo []int, err error) {
 func runChunk(ctx context.Context, o options, all *results, n int, list []testCase, stderr io.Writer) error {
 	r := &runner{ctx: ctx, settings: o.settings(), progress: stderr}
 	c := chunk{Number: n, At: time.Now().UTC().Format(time.RFC3339)}
-	if !o.quick { // whose one chunk begins with the same
+	if !o.quick { // which has no time for it, and no chunks to compare
 		anchors := anchorCase()
 		c.Anchors = rowsOf(&anchors, n, r.run(&anchors))
 	}

@@ -26,7 +26,7 @@ func (c *testCase) estimate(s settings) time.Duration {
 			continue
 		}
 		first, last := c.rounds(s)
-		total += 600*time.Millisecond + k.perPort*time.Duration(c.Containers) + time.Duration(last-first)*c.once(s)
+		total += 400*time.Millisecond + k.perPort*time.Duration(c.Containers) + time.Duration(last-first)*c.once(s)
 	}
 	return total
 }
@@ -41,7 +41,7 @@ func (c *testCase) once(s settings) time.Duration {
 	case c.Direction == density:
 		return idleWindow + 15*time.Second
 	}
-	return time.Duration(float64(s.window())*(1+warmUp)) + 100*time.Millisecond
+	return time.Duration(float64(s.window())*(1+warmUp)) + 30*time.Millisecond
 }
 
 // chunks cuts the list, in its order, so that no chunk takes longer than the

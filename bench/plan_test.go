@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -61,13 +62,16 @@ func TestChunksAreShortAndWhole(t *testing.T) {
 }
 
 func TestQuickIsQuick(t *testing.T) {
-	s := settings{Repeats: 5, WindowMs: 200, Quick: true}
+	o, err := parse([]string{"-quick"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := o.settings()
 	cut := chunks(quickCases(), s)
 	if len(cut) != 1 {
 		t.Fatalf("the short list makes %d chunks", len(cut))
 	}
-	anchors := anchorCase()
-	total := anchors.estimate(s)
+	total := time.Duration(0)
 	for _, c := range cut[0] {
 		total += c.estimate(s)
 	}

@@ -147,6 +147,9 @@ func (p *poller) sleep(ms int) (int, error) {
 			return n, err
 		}
 		p.short = 0
+		if ms > 0 {
+			ms -= moment
+		}
 	}
 	began := time.Now()
 	n, err := unix.EpollWait(p.fd, p.events[:], ms)

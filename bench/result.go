@@ -34,7 +34,7 @@ type settings struct {
 type chunk struct {
 	Number  int    `json:"chunk"`
 	At      string `json:"at"`
-	Anchors []row  `json:"anchors"`
+	Anchors []row  `json:"anchors,omitempty"`
 }
 
 // row is one contender in one case. What was not measured is null.

@@ -141,10 +141,10 @@ func withoutOffloads(b *bed, rig *nictest.Rig) {
 	rig.Wire.Run(b, "ethtool", "-K", rig.WireNIC, "gso", "off", "gro", "on")
 }
 
-// farEndApart keeps what the wire's far end does with a frame on the generator's
-// processor, with receive packet steering. It would run on whichever sends the
-// frame, and a worker that sends an acknowledgement would find itself sending the
-// next data on behalf of the machine at the other end.
+// farEndApart keeps IP and TCP of the wire's far end on the generator's processor,
+// with receive packet steering. They would run on whichever sends the frame, and a
+// worker that sends an acknowledgement would find itself sending the next data on
+// behalf of the machine at the other end.
 func farEndApart(b *bed, rig *nictest.Rig) {
 	setDevice(b, rig.Wire, rig.WireNIC, "queues/rx-0/rps_cpus", fmt.Sprintf("%x", 1<<generatorCPU))
 }

@@ -69,7 +69,7 @@ func (p *Program) change(c change) error {
 		}
 		p.remember(before)
 	}
-	return oneLine(err, p.write(before))
+	return oneLine(err, p.write(before), p.writeFlags())
 }
 
 // fits refuses what is beyond the limits of the tables in lines, which have more
@@ -167,22 +167,30 @@ func writeLines[K any](p *Program, m *ebpf.Map, c change, keys []ruleKey, encode
 	return nil
 }
 
-// place writes what belongs into the lines and returns the rest. What is in the
-// map once stays there, where its line has room again too, until it is removed.
+// place writes what belongs into the lines and returns the rest: first what goes,
+// which makes room. What is in the map once stays there, where its line has room
+// again too, until it is removed.
 func (p *Program) place(c change, keys []ruleKey) (rest []ruleKey) {
 	for _, k := range keys {
-		crowded, r := p.crowded[k.table()], c[k]
-		if _, is := crowded[k]; !is {
-			if r == nil {
-				p.lines.remove(k.word())
-				continue
-			}
-			if p.lines.put(k.word(), r.owner()) {
-				continue
-			}
-			crowded[k] = struct{}{}
+		if c[k] != nil {
+			continue
 		}
-		rest = append(rest, k)
+		if _, is := p.crowded[k.table()][k]; is {
+			rest = append(rest, k)
+			continue
+		}
+		p.lines.remove(k.word())
+	}
+	for _, k := range keys {
+		r := c[k]
+		if r == nil {
+			continue
+		}
+		crowded := p.crowded[k.table()]
+		if _, is := crowded[k]; is || !p.lines.put(k.word(), r.owner()) {
+			crowded[k] = struct{}{}
+			rest = append(rest, k)
+		}
 	}
 	return rest
 }

@@ -75,30 +75,39 @@ func wordsHeld(t *testing.T, l *lines) map[uint64]uint32 {
 	return held
 }
 
-// TestFewAreCrowdedOut fills lines with as many addresses as they are made for,
-// neighbours and strangers.
+// TestFewAreCrowdedOut fills lines with as many addresses as they are made for, and
+// with a quarter of them: alone, side by side, and in small subnets here and there.
 func TestFewAreCrowdedOut(t *testing.T) {
 	const addresses = 32768
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for name, key := range map[string]func(i int) uint64{
-		"contiguous":    func(i int) uint64 { return wordIP4 | 0x0a000000 + uint64(i) },
-		"every 256th":   func(i int) uint64 { return wordIP4 | 0x0a000001 + uint64(i)<<8 },
-		"at random":     func(int) uint64 { return wordIP4 | uint64(rnd.Uint32()) },
-		"MACs":          func(i int) uint64 { return 0x020000000000 + uint64(i) },
-		"MACs, foreign": func(int) uint64 { return rnd.Uint64N(1 << 48) },
-		"VLANs":         func(i int) uint64 { return wordIP4 | 0x0a000001 | uint64(i%4094)<<wordVLAN + uint64(i/4094)<<8 },
+	for name, c := range map[string]struct {
+		key  func(i int) uint64
+		most int // percent, of all
+	}{
+		"contiguous":    {func(i int) uint64 { return wordIP4 | 0x0a000000 + uint64(i) }, 1},
+		"every 256th":   {func(i int) uint64 { return wordIP4 | 0x0a000001 + uint64(i)<<8 }, 1},
+		"at random":     {func(i int) uint64 { return wordIP4 | random(i)>>32 }, 1},
+		"subnets":       {func(i int) uint64 { return wordIP4 | random(i/32)>>32&^31 | uint64(i%32) }, 6},
+		"MACs":          {func(i int) uint64 { return 0x020000000000 + uint64(i) }, 1},
+		"MACs, foreign": {func(i int) uint64 { return random(i) >> 16 }, 1},
+		"VLANs":         {func(i int) uint64 { return wordIP4 | 0x0a000001 | uint64(i%4094)<<wordVLAN + uint64(i/4094)<<8 }, 1},
 	} {
-		l, out := fewLines(lineCount(addresses)), 0
+		l, out, early := fewLines(lineCount(addresses)), 0, 0
 		for i := range addresses {
-			if !l.put(key(i), ownerIP) {
+			if !l.put(c.key(i), ownerIP) {
 				out++
 			}
+			if i == addresses/4 {
+				early = out
+			}
 		}
-		if out > addresses/100 {
-			t.Errorf("%s: %d of %d are crowded out", name, out, addresses)
+		if 100*out > c.most*addresses || early > addresses/4/1000 {
+			t.Errorf("%s: %d are crowded out, and %d of the first quarter", name, out, early)
 		}
 	}
 }
+
+// random is the i-th of a fixed sequence.
+func random(i int) uint64 { return rand.New(rand.NewPCG(1, uint64(i))).Uint64() }
 
 func TestRuleWords(t *testing.T) {
 	seen := make(map[uint64]Rule)

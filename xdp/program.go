@@ -12,8 +12,8 @@ import (
 	"github.com/xdpdemux/xdpdemux/xdp/bpf"
 )
 
-// ProgramConfig sizes the program's maps. What is for MAC and IPv4 addresses, 16 to
-// 32 bytes each, and for IPv6 addresses, some 100 bytes, is taken when the program is
+// ProgramConfig sizes the program's maps. What is for MAC and IPv4 addresses, 32 to
+// 64 bytes each, and for IPv6 addresses, some 100 bytes, is taken when the program is
 // loaded. 0 means the default.
 type ProgramConfig struct {
 	MaxExact    int // addresses of each family that stand alone; default 32768

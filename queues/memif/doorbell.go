@@ -60,9 +60,9 @@ func (s *Server) ring(bells []*doorbell) {
 func (s *Server) ringTrusted(bells []*doorbell, targets []*eventfd.Target) {
 	began := time.Now()
 	s.tell(bells, targets)
-	if time.Since(began) > dear(len(bells)) {
+	if took := time.Since(began); took > dear(len(bells)) {
 		for _, b := range bells {
-			b.client.queue.trial.doubt()
+			b.client.queue.trial.doubt(took, began)
 		}
 	}
 }
@@ -72,9 +72,9 @@ func (s *Server) ringDoubted(bells []*doorbell, targets []*eventfd.Target) {
 	defer runtime.UnlockOSThread()
 	began := threadTime()
 	s.tell(bells, targets)
-	took := threadTime() - began
+	took, now := threadTime()-began, time.Now()
 	for _, b := range bells {
-		b.client.queue.trial.judge(took, len(bells))
+		b.client.queue.trial.judge(took, len(bells), now)
 	}
 }
 

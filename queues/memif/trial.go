@@ -32,8 +32,11 @@ const (
 	// leastRings is how many rings make a queue trusted again, the first time.
 	leastRings = 16
 	mostRings  = 1 << 20
-	// forgiveness is how long it takes until half as many do.
+	// forgiveness is how long it takes until half as many do, and grudge how many
+	// times longer than what was dear it takes until that begins: so what is forgiven
+	// and done again is a thousandth of a worker's time.
 	forgiveness = 10 * time.Second
+	grudge      = 1000
 )
 
 // dear is how long ringing n doorbells never takes by itself.
@@ -53,21 +56,21 @@ type trial struct {
 // sentence is how long a verdict lasts.
 type sentence struct {
 	need int       // so many rings
-	at   time.Time // when it was last given
+	from time.Time // until when nothing is forgiven
 }
 
-// doubt is for who was part of a call that took long.
-func (t *trial) doubt() {
+// doubt is for who was part of a call that took so long.
+func (t *trial) doubt(took time.Duration, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.verdict.Load() == trusted {
-		t.raise(doubted)
+		t.raise(doubted, took, now)
 	}
 }
 
 // judge draws the conclusion from a call for so many doorbells, of which one was
 // this queue's, and which took so much of our thread's time.
-func (t *trial) judge(took time.Duration, bells int) {
+func (t *trial) judge(took time.Duration, bells int, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rings++
@@ -76,7 +79,7 @@ func (t *trial) judge(took time.Duration, bells int) {
 	case doubted:
 		t.spent = max(0, t.spent+took-dear(bells))
 		if t.spent > strain {
-			t.raise(single)
+			t.raise(single, t.spent, now)
 			t.charge(took, bells)
 			return
 		}
@@ -100,17 +103,21 @@ func (t *trial) charge(took time.Duration, bells int) {
 	}
 }
 
-// raise makes the verdict worse.
-func (t *trial) raise(verdict uint32) {
-	t.terms[verdict].lengthen(time.Now())
+// raise makes the verdict worse, for so much time.
+func (t *trial) raise(verdict uint32, cost time.Duration, now time.Time) {
+	t.terms[verdict].lengthen(cost, now)
 	t.spent, t.rings = 0, 0
 	t.verdict.Store(verdict)
 }
 
 // lengthen doubles the sentence, so that who is dear only now and then is so less
 // and less often; but who was quiet for long is forgiven.
-func (s *sentence) lengthen(now time.Time) {
-	s.need >>= min(now.Sub(s.at)/forgiveness, 32)
+func (s *sentence) lengthen(cost time.Duration, now time.Time) {
+	if quiet := now.Sub(s.from); quiet > 0 {
+		s.need >>= min(quiet/forgiveness, 32)
+	}
 	s.need = min(max(2*s.need, leastRings), mostRings)
-	s.at = now
+	if from := now.Add(grudge * cost); from.After(s.from) {
+		s.from = from
+	}
 }

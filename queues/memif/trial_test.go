@@ -1,6 +1,7 @@
 package memif
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -13,15 +14,20 @@ const (
 
 // ring has one doorbell rung for which the kernel takes so long, as Server.ring
 // does.
-func (t *trial) ring(took time.Duration) {
+func (t *trial) ring(took time.Duration) { t.ringAt(time.Unix(0, 0), took, 1) }
+
+// ringAt is the same at some time, in a call for so many.
+func (t *trial) ringAt(now time.Time, took time.Duration, bells int) {
 	switch t.verdict.Load() {
 	case outcast:
 	case trusted:
-		if took > dear(1) {
-			t.doubt()
+		if took > dear(bells) {
+			t.doubt(took, now)
 		}
+	case single:
+		t.judge(took, 1, now)
 	default:
-		t.judge(took, 1)
+		t.judge(took, bells, now)
 	}
 }
 
@@ -59,17 +65,18 @@ func TestTrialEnds(t *testing.T) {
 // Who is dear only together with others is not found guilty for it.
 func TestTrialOfBystander(t *testing.T) {
 	var x trial
-	x.doubt()
-	x.judge(time.Second, 2)
+	var now time.Time
+	x.ringAt(now, time.Second, 2)
+	x.ringAt(now, time.Second, 2)
 	for range leastRings {
 		x.wants(t, single)
 		x.ring(cheapRing)
 	}
 	x.wants(t, trusted)
-	x.doubt()
+	x.ringAt(now, time.Second, 64)
 	for range 2 * leastRings {
 		x.wants(t, doubted)
-		x.judge(dear(64), 64)
+		x.ringAt(now, dear(64), 64)
 	}
 	x.wants(t, trusted)
 }
@@ -84,28 +91,64 @@ func TestTrialIsShortForTheWorst(t *testing.T) {
 }
 
 // It takes longer each time until a queue is trusted again, and less long when
-// that has been a while ago.
+// that has been a while ago, the longer ago the dearer it was.
 func TestTrialForgives(t *testing.T) {
 	var x trial
-	for range 4 {
-		x.doubt()
-		for x.verdict.Load() != trusted {
-			x.ring(cheapRing)
+	now := time.Unix(1000, 0)
+	again := func(after time.Duration, want int) {
+		t.Helper()
+		now = now.Add(after)
+		x.ringAt(now, dearRing, 1)
+		x.wants(t, doubted)
+		rings := 0
+		for ; x.verdict.Load() != trusted; rings++ {
+			x.ringAt(now, cheapRing, 1)
+		}
+		if rings != want {
+			t.Errorf("trusted again after %d rings, want %d", rings, want)
 		}
 	}
-	term := &x.terms[doubted]
-	if term.need != 8*leastRings {
-		t.Errorf("it took %d rings the fourth time, want %d", term.need, 8*leastRings)
+	again(0, leastRings)
+	again(0, 2*leastRings)
+	again(0, 4*leastRings)
+	again(grudge*dearRing, 8*leastRings)
+	again(grudge*dearRing+2*forgiveness, 4*leastRings)
+	again(time.Hour, leastRings)
+}
+
+// Over months, who is dear once whenever it is forgiven takes next to nothing,
+// alone and among others.
+func TestTrialForgivesNoHabit(t *testing.T) {
+	for _, bells := range []int{1, 2, 64} {
+		for _, extent := range []time.Duration{time.Millisecond, 50 * time.Millisecond, 5 * time.Second} {
+			taken, of := habit(extent, bells)
+			if limit := of/250 + 20*extent; taken > limit {
+				t.Errorf("%d bells of %v: took %v of %v", bells, extent, taken, of)
+			}
+		}
 	}
-	term.at = term.at.Add(-2 * forgiveness)
-	if x.doubt(); term.need != 4*leastRings {
-		t.Errorf("it takes %d rings after a while, want %d", term.need, 4*leastRings)
+}
+
+// habit is of a client that is dear three times whenever all is forgiven.
+func habit(extent time.Duration, bells int) (taken, of time.Duration) {
+	var x trial
+	begin := time.Unix(0, 0)
+	now := begin
+	for range 2000 {
+		for range 3 {
+			x.ringAt(now, extent, bells)
+			taken += extent
+			for x.verdict.Load() != trusted {
+				if x.verdict.Load() == outcast {
+					return taken, now.Sub(begin)
+				}
+				x.ringAt(now, cheapRing, bells)
+			}
+		}
+		term := &x.terms[doubted]
+		now = term.from.Add(time.Duration(bits.Len(uint(term.need))) * forgiveness)
 	}
-	x.verdict.Store(trusted)
-	term.at = time.Time{}
-	if x.doubt(); term.need != leastRings {
-		t.Errorf("it takes %d rings after an age, want %d", term.need, leastRings)
-	}
+	return taken, now.Sub(begin)
 }
 
 // Whatever mixture of dear and cheap rings a client chooses, and however often it

@@ -68,8 +68,8 @@ struct owner {
 
 /* MAC and IPv4 addresses that stand alone, eight to a cache line: a look-up of
  * one is a multiplication and a line, where a hash map takes calls and, for many
- * addresses, two or three lines. Which line, the address says, and addresses that
- * are neighbours share one. What finds its line full is in the hash maps `macs`
+ * addresses, two or three lines. Which line, the address says, and two that are
+ * neighbours share one. What finds its line full is in the hash maps `macs`
  * and `exact4`, which are looked at only while they hold anything.
  *
  * A word is the address in 48 bits, the VLAN in 12, one that tells IPv4 from MAC,
@@ -78,7 +78,7 @@ struct owner {
 #define WORD_VLAN 48
 #define WORD_IP4 (1ull << 60)
 #define WORD_OWNER 61
-#define LINE_NEIGHBOURS 2 /* so many bits of an address do not choose the line */
+#define LINE_NEIGHBOURS 1 /* so many bits of an address do not choose the line */
 #define LINE_MIX 0x9e3779b97f4a7c15ull
 
 struct line {

@@ -45,10 +45,12 @@ func newCrew(sw *demux.Switch, size int) (c *crew, err error) {
 	return c, nil
 }
 
-// makeRoom has enough threads run Go code at once: a worker is one of them also
-// while it dozes, on however few processors, and nobody is to wait for that. Of the
-// others one may be asleep in the kernel, one runs, and one is free, or Go
-// would look every 20 µs whom to take a place from.
+// makeRoom has enough threads run Go code at once, whatever GOMAXPROCS says: a
+// worker is one of them also while it dozes, on however few processors, and nobody
+// is to wait for a place because of that. Of the others one may be asleep in the
+// kernel, one runs, and one is free, or Go would look every 20 µs whom to take a
+// place from. Whom a worker has just woken by a channel, a ringer, has to be found in
+// its place by another, which takes 100 µs.
 func makeRoom(workers int) {
 	if n := workers + 3; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)

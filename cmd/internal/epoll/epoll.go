@@ -139,11 +139,13 @@ func (w *Waiter) sleep(room []unix.EpollEvent, ms int) int {
 		if ms >= 0 {
 			moment = min(doze, ms)
 		}
-		n := look(w.fd, room, moment)
-		if n > 0 || moment == ms {
+		if n := look(w.fd, room, moment); n != 0 || moment == ms {
 			return n
 		}
 		w.short = 0
+		if ms > 0 {
+			ms -= moment
+		}
 	}
 	began := time.Now()
 	n, _ := unix.EpollWait(w.fd, room, ms) // EINTR is a wake-up like any other
