@@ -40,8 +40,8 @@ func openInproc(b *bed, c *testCase) *stage {
 	return s
 }
 
-// useAllSlots has every slot of a queue written once, both ways: its first use is
-// a page fault, of which ten thousand containers have many.
+// useAllSlots fills a queue and empties it, both ways: the first use of a slot is a
+// page fault, of which ten thousand containers have many.
 func useAllSlots(l demux.Lane, e *inproc.Endpoint, slots int) {
 	one := []frame.Frame{{Data: make([]byte, 60)}}
 	room := []frame.Frame{{Data: make([]byte, inproc.DefaultMaxFrame)}}
@@ -51,8 +51,10 @@ func useAllSlots(l demux.Lane, e *inproc.Endpoint, slots int) {
 	}
 	for range slots {
 		l.Deliver(one)
-		e.Read(whole())
 		e.Write(one)
+	}
+	for range slots {
+		e.Read(whole())
 		l.Collect(whole(), 1<<20)
 	}
 }

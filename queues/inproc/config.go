@@ -27,7 +27,7 @@ type Config struct {
 	// Lanes is the number of workers; 0 means 1.
 	Lanes int
 	// Slots is how many frames may wait in each direction of each lane, a
-	// power of two; 0 means DefaultSlots. Memory is Slots x MaxFrame bytes in
+	// power of two; 0 means DefaultSlots. Memory is Slots x MaxFrame bytes and a little in
 	// each direction.
 	Slots int
 	// MaxFrame is the largest frame in bytes, Ethernet header included, both

@@ -15,16 +15,15 @@ func (l *Lane) DeliverAll(d []frame.Delivery) {
 	}
 	for i := range d {
 		r := lane(&d[i]).toProgram
-		l.seen += r.tail.Load()
+		l.seen += r.tail.Load() + r.head.Load()
 		if r.gone.Load() {
 			l.seen++
 		}
 	}
 	for i := range d {
-		if r := lane(&d[i]).toProgram; len(r.bytes) > 0 {
-			at := r.tail.Load() & r.mask
-			l.seen += uint64(r.slots[at].length) + uint64(r.cell(at)[0])
-		}
+		r := lane(&d[i]).toProgram
+		r.rewind()
+		l.seen += uint64(r.cell(r.tail.Load())[0])
 	}
 	for i := range d {
 		d[i].Taken, d[i].Why = lane(&d[i]).Deliver(d[i].Frames)
