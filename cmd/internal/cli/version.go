@@ -29,7 +29,7 @@ func Build() api.Version {
 func (a *app) version() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print the version",
+		Short: "Print the version, as xdpdemux --version does",
 		Args:  exactly(0, "none"),
 		RunE:  a.showVersion,
 	}
