@@ -9,7 +9,7 @@ import (
 
 func asavieContenders() []contender {
 	return []contender{
-		{name: "asavie", about: "github.com/asavie/xdp doing what bare does", open: openAsavie},
+		{name: "asavie", about: "github.com/asavie/xdp doing what bare does, behind its own program, which redirects every frame unseen", open: openAsavie},
 	}
 }
 

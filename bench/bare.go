@@ -22,7 +22,7 @@ const (
 func bareContenders() []contender {
 	return []contender{
 		{name: nameDrop, about: "a program that counts and drops: the rate of the generator with the kernel's receive work", open: openDrop},
-		{name: nameBare, about: "AF_XDP on our rings, one spinning loop that receives and gives back, looking at nothing", open: openBare},
+		{name: nameBare, about: "AF_XDP on our rings behind our XDP program, one spinning loop that receives and gives back, looking at nothing", open: openBare},
 	}
 }
 
