@@ -204,6 +204,9 @@ func (r *results) speed(p *printer) {
 			return fmt.Sprintf("%g", g)
 		}
 		measured, wide := fmt.Sprintf(t.format, v.value), fmt.Sprintf("%.0f%%", v.spread*100)
+		if !known(v.spread) { // of a median that is zero
+			wide = "–"
+		}
 		if v.why != "" {
 			measured, wide = oneLine(v.why), ""
 		}
