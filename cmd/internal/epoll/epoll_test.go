@@ -346,3 +346,29 @@ func TestDozingStopsNobody(t *testing.T) {
 	stopped.Store(true)
 	<-done
 }
+
+// TestSignalIsNoExpiry: a signal, by which Go asks a thread to stop, does not look
+// as if nothing had come for a moment, or every tenth millisecond would end the dozing.
+func TestSignalIsNoExpiry(t *testing.T) {
+	w := open(t)
+	thread, answer := make(chan int), make(chan int, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		answer <- look(w.fd, w.events[:], 10_000)
+	}()
+	for tid := <-thread; ; {
+		if err := unix.Tgkill(unix.Getpid(), tid, unix.SIGURG); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case n := <-answer:
+			if n != -1 {
+				t.Errorf("look returned %d, want -1", n)
+			}
+			return
+		case <-time.After(time.Millisecond): // it did not sleep yet
+		}
+	}
+}
