@@ -162,6 +162,40 @@ func TestInsertIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestLimitsOfLines: lines have room for more than was asked for, and take no more
+// than that; what stands is replaced also when all are taken.
+func TestLimitsOfLines(t *testing.T) {
+	const most = 20
+	for name, nth := range map[string]func(i int) Rule{
+		"addresses": func(i int) Rule {
+			return Rule{Kind: RuleIPIdentity, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32)}
+		},
+		"MACs": func(i int) Rule { return macRule(0, mac{2, 0, 0, 0, 0, byte(i)}) },
+	} {
+		p := loadProgram(t, ProgramConfig{MaxExact: most, MaxMACs: most})
+		for i := range most {
+			if err := p.Insert(nth(i)); err != nil {
+				t.Fatalf("%s: %d of %d: %v", name, i, most, err)
+			}
+		}
+		if err := p.Insert(nth(most)); err == nil || !strings.Contains(err.Error(), "holds 20 entries and is full") {
+			t.Errorf("%s: one more: %v", name, err)
+		}
+		if err := p.Insert(nth(0), nth(1)); err != nil {
+			t.Errorf("%s: what stands already: %v", name, err)
+		}
+		if err := p.Remove(nth(3)); err != nil {
+			t.Error(err)
+		}
+		if err := p.Insert(nth(most)); err != nil {
+			t.Errorf("%s: one for one: %v", name, err)
+		}
+		if n := held(t, p); n != most {
+			t.Errorf("%s: %d entries, want %d", name, n, most)
+		}
+	}
+}
+
 func TestInsertReplaces(t *testing.T) {
 	p := loadProgram(t, ProgramConfig{})
 	prefix, exact := prefixRule(RuleIPIdentity, 0, "10.0.0.0/8"), exactRule(RuleIPIdentity, 0, "10.0.0.1")
