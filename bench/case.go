@@ -25,6 +25,9 @@ type testCase struct {
 	// Blocking has workers and consumers sleep when there is nothing to do, and
 	// measures what all processors spend.
 	Blocking bool
+	// Awake keeps the processors from halting: where they are a hypervisor's, what
+	// ending a halt takes is otherwise most of an idle round trip, and anybody's guess.
+	Awake bool
 	// HalfOf names a contender: the load is half of what it delivers of as much
 	// as the generator makes, found when the case begins. 0 Mpps then.
 	HalfOf string
@@ -34,6 +37,9 @@ type testCase struct {
 	// Rounds bounds the repeats of what takes long, and leaves the one that does
 	// not count out; 0 is no bound.
 	Rounds int
+	// Often is how many repeats there are for each of the run's, where single ones
+	// differ much; 0 is one.
+	Often int
 	// Contenders are their names; Limit is the one that the others are compared to.
 	Contenders []string
 	Limit      string
@@ -51,6 +57,9 @@ func (c *testCase) name() string {
 	}
 	if c.Blocking {
 		n += "/blocking"
+	}
+	if c.Awake {
+		n += "/awake"
 	}
 	if c.Mpps > 0 {
 		n += fmt.Sprintf("/%gMpps", c.Mpps)

@@ -86,6 +86,9 @@ func (l *caseList) outward() {
 func (l *caseList) delays() {
 	idle := testCase{Direction: latency, Size: "64B", Blocking: true, Limit: "bridge"}
 	l.add(idle, []string{"bridge", "macvlan", "routed", "tap", "memif"}, 1, 100, 1000)
+	awake := idle
+	awake.Awake = true
+	l.add(awake, []string{"bridge", "macvlan", "routed", "tap", "memif"}, 1)
 	loaded := idle
 	loaded.HalfOf = "bridge"
 	l.add(loaded, []string{"bridge", "macvlan", "routed", "tap", "memif", "memif-gc"}, 1, 100)
@@ -156,11 +159,14 @@ func quickCases() []testCase {
 	in := testCase{Direction: wireIn, Size: "64B", Containers: 1, Limit: nameBare,
 		Contenders: []string{nameDrop, nameBare, "memif", "bridge", "macvlan"}}
 	many := in
-	many.Containers, many.Contenders = 1000, []string{nameBare, "memif"}
+	many.Containers, many.Contenders, many.Often = 1000, []string{nameBare, "memif"}, 2
 	blocking := in
-	blocking.Blocking, blocking.Mpps, blocking.Contenders = true, 0.5, []string{nameDrop, nameBare, "memif"}
+	blocking.Blocking, blocking.Mpps, blocking.Often = true, 0.5, 2
+	blocking.Contenders = []string{nameDrop, nameBare, "memif"}
+	awake := testCase{Direction: latency, Size: "64B", Containers: 1, Blocking: true, Awake: true, Often: 2,
+		Limit: "bridge", Contenders: []string{"bridge", "memif"}}
 	return []testCase{in, many, blocking,
 		{Direction: wireOut, Size: "64B", Containers: 1, Limit: nameBare, Contenders: []string{nameBare, "memif"}},
-		{Direction: latency, Size: "64B", Containers: 1, Blocking: true, Limit: "bridge", Contenders: []string{"bridge", "memif"}},
+		awake,
 	}
 }

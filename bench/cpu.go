@@ -15,32 +15,25 @@ import (
 )
 
 // burner tells what all processors spend, the kernel's interrupts included, to
-// the microsecond: a process with the scheduler's idle policy does nothing but
-// count on each of them, and what it cannot count in a window somebody else had.
-// (The kernel's own figures of /proc/stat are sampled by ticks, which miss work
-// that is shorter than one.)
+// the microsecond: a process with the scheduler's idle policy looks at the clock
+// without end on each of them, and what it had no time for in a window somebody else
+// had. How fast it goes round does not matter, which differs with what the machine's
+// other users do. (The kernel's own figures of /proc/stat are sampled by ticks, which
+// miss work that is shorter than one.)
 //
 // It keeps the processors from sleeping, for every contender alike.
 type burner struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	page  *page
-	rates []float64 // turns in a second of each processor that has nothing else to do
 }
 
 // burnCommand is the argument by which the program knows that it is the burner.
 const burnCommand = "burn"
 
-// A turn is so many steps of arithmetic, between half a microsecond and two.
-const turnSteps = 1000
-
-// How the rates are found: the fastest of many short slices, since what
-// disturbs a slice only ever makes it slower.
-const (
-	calibrationSlices = 60
-	calibrationSlice  = 5 * time.Millisecond
-	calibrationTries  = 10 // until others leave each processor some time
-)
+// interruption is longer than from one look at the clock to the next, 30 to 80 ns, and
+// shorter than any interrupt.
+const interruption = 300 * time.Nanosecond
 
 // mostCPUs is how many counters a page has room for.
 const mostCPUs = pageSize / counterPlace
@@ -61,17 +54,11 @@ func startBurner(b *bed) *burner {
 		_ = r.stdin.Close()
 		_ = r.cmd.Wait()
 	})
-	for range calibrationTries - 1 {
-		if r.calibrate() == nil {
-			return r
-		}
-	}
-	b.check(r.calibrate())
 	return r
 }
 
-// turns is what each processor has counted.
-func (r *burner) turns() []uint64 {
+// spare is the time that each processor has had for the burner, in nanoseconds.
+func (r *burner) spare() []uint64 {
 	t := make([]uint64, runtime.NumCPU())
 	for i := range t {
 		t[i] = r.page.counter(i).Load()
@@ -79,41 +66,17 @@ func (r *burner) turns() []uint64 {
 	return t
 }
 
-func (r *burner) calibrate() error {
-	r.rates = make([]float64, runtime.NumCPU())
-	for range calibrationSlices {
-		before, at := r.turns(), time.Now()
-		time.Sleep(calibrationSlice)
-		after, seconds := r.turns(), time.Since(at).Seconds()
-		for i := range r.rates {
-			r.rates[i] = max(r.rates[i], float64(after[i]-before[i])/seconds)
-		}
-	}
-	for i, rate := range r.rates {
-		if rate == 0 {
-			return fmt.Errorf("processor %d has no time to spare: its use cannot be measured", i)
-		}
-	}
-	return nil
-}
-
-// busy is the time that others than the burner had, between two readings of its
-// counters, seconds apart; in nanoseconds, of all processors together.
-func (r *burner) busy(before, after []uint64, seconds float64) float64 {
+// busyTime is the time that others than the burner had, between two readings of what
+// it had itself, seconds apart; in nanoseconds, of all processors together.
+func busyTime(before, after []uint64, seconds float64) float64 {
 	sum := 0.0
 	for i := range after {
-		sum += busyTime(after[i]-before[i], r.rates[i], seconds)
+		sum += max(0, seconds*1e9-float64(after[i]-before[i]))
 	}
-	return sum * 1e9
+	return sum
 }
 
-// busyTime is in seconds; a burner that counted more than it can was not
-// disturbed at all.
-func busyTime(turns uint64, rate, seconds float64) float64 {
-	return max(0, seconds-float64(turns)/rate)
-}
-
-// burn is the process: it counts until its input ends.
+// burn is the process: it looks at the clock until its input ends.
 func burn(in io.Reader) error {
 	p, err := openPage(os.NewFile(3, "counters"))
 	if err != nil {
@@ -151,16 +114,21 @@ func idlePolicy() error {
 	return nil
 }
 
-func count(turns *atomic.Uint64) {
-	x, n := uint64(1), uint64(0)
+// count publishes what the calling thread has of its processor, without end.
+func count(spare *atomic.Uint64) {
+	began, own := time.Now(), ownTime{}
 	for {
-		for range turnSteps {
-			x = x*6364136223846793005 + 1442695040888963407
-		}
-		n++
-		turns.Store(n)
-		if x == 0 { // whoever asks for the result has it worked out
-			runtime.Gosched()
-		}
+		own.look(time.Since(began))
+		spare.Store(uint64(own.sum))
 	}
+}
+
+// ownTime adds up the time between looks at the clock that nothing came between.
+type ownTime struct{ last, sum time.Duration }
+
+func (o *ownTime) look(now time.Duration) {
+	if now-o.last < interruption {
+		o.sum += now - o.last
+	}
+	o.last = now
 }

@@ -3,21 +3,33 @@ package main
 import (
 	"math"
 	"testing"
+	"time"
 )
 
 func TestBusyTimeIsWhatTheBurnerDidNotGet(t *testing.T) {
 	for _, c := range []struct {
-		turns               uint64
-		rate, seconds, want float64
+		after         []uint64
+		seconds, want float64
 	}{
-		{1000, 1000, 1, 0},
-		{250, 1000, 1, 0.75},
-		{0, 1000, 2, 2},
-		{1100, 1000, 1, 0}, // faster than when it was calibrated
+		{[]uint64{1_000_000_010}, 1, 0},
+		{[]uint64{250_000_010}, 1, 0.75e9},
+		{[]uint64{10, 1_000_000_010}, 2, 3e9},
+		{[]uint64{1_100_000_010}, 1, 0}, // the clocks were read at different times
 	} {
-		if got := busyTime(c.turns, c.rate, c.seconds); math.Abs(got-c.want) > 1e-12 {
-			t.Errorf("%d turns at %v in %v s: busy %v s, want %v", c.turns, c.rate, c.seconds, got, c.want)
+		before := []uint64{10, 10}[:len(c.after)]
+		if got := busyTime(before, c.after, c.seconds); math.Abs(got-c.want) > 1e-3 {
+			t.Errorf("%v to %v in %v s: busy %v ns, want %v", before, c.after, c.seconds, got, c.want)
 		}
+	}
+}
+
+func TestOwnTimeLeavesOutWhatOthersHad(t *testing.T) {
+	var own ownTime
+	for _, now := range []time.Duration{40, 90, 130, 130 + interruption, 5000, 5060, time.Second, time.Second + 40} {
+		own.look(now)
+	}
+	if want := 130*time.Nanosecond + 60 + 40; own.sum != want {
+		t.Errorf("it had %v, want %v", own.sum, want)
 	}
 }
 

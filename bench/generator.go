@@ -33,8 +33,6 @@ const (
 	xdpPass    = 2  // XDP_PASS
 	burst      = 64 // frames that the kernel makes at once
 	adjustTail = 65 // BPF_FUNC_xdp_adjust_tail
-	// floodCall is how many frames one system call makes.
-	floodCall = 64 << 10
 )
 
 // The layout of an entry of the table of targets.
@@ -236,10 +234,12 @@ func (g *generator) pour(ctx context.Context, mpps float64) error {
 	if mpps > 0 {
 		return g.paced(ctx, mpps)
 	}
-	for ctx.Err() == nil {
-		if err := g.send(floodCall); err != nil {
+	for call := firstCall; ctx.Err() == nil; {
+		began := time.Now()
+		if err := g.send(call); err != nil {
 			return err
 		}
+		call = nextCall(call, time.Since(began))
 	}
 	return nil
 }

@@ -81,7 +81,9 @@ func echoing(ctx context.Context, s *stage, c *testCase, window time.Duration) (
 	var times []time.Duration
 	lost := s.ping.lost
 	err = <-onCPU(generatorCPU, func() error {
-		s.ping.once(0) // the first one wakes everybody
+		for end := time.Now().Add(time.Duration(float64(window) * warmUp)); time.Now().Before(end) && ctx.Err() == nil; {
+			s.ping.once(0)
+		}
 		for end, i := time.Now().Add(window), 0; time.Now().Before(end) && ctx.Err() == nil; i++ {
 			if took, ok := s.ping.once(i % c.Containers); ok {
 				times = append(times, took)

@@ -129,8 +129,8 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.BoolVar(&o.list, "list", false, "print the cases and end")
 	f.StringVar(&o.run, "run", "", "only the cases whose whole name matches this `regexp`")
 	f.StringVar(&o.contenders, "contenders", "", "only those whose whole name matches this `regexp`, and the limits")
-	f.IntVar(&o.repeats, "repeats", 0, "how often each contender is measured in each case (default 5, or 19 with -quick)")
-	f.DurationVar(&o.window, "window", 0, "how long each time (default 400ms, or 80ms with -quick)")
+	f.IntVar(&o.repeats, "repeats", 0, "how often each contender is measured in each case (default 9, or 42 with -quick)")
+	f.DurationVar(&o.window, "window", 0, "how long each time (default 200ms, or 25ms with -quick)")
 	f.StringVar(&o.output, "o", "text", "`form` of the output: text or json")
 	f.StringVar(&o.resume, "resume", "", "keep the results in this `file`, and leave out the chunks that it has")
 	f.StringVar(&o.chunk, "chunk", "", "only this `chunk` of the list: a number, or next for the first that the file lacks")
@@ -146,9 +146,9 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 // setDefaults fills in what was not given. Many short windows: on a busy machine
 // a median of many says more than a long look.
 func (o *options) setDefaults(given map[string]bool) {
-	repeats, window := 5, 400*time.Millisecond
+	repeats, window := 9, 200*time.Millisecond
 	if o.quick {
-		repeats, window = 19, 80*time.Millisecond
+		repeats, window = 42, 25*time.Millisecond
 	}
 	if !given["repeats"] {
 		o.repeats = repeats
@@ -291,6 +291,10 @@ func wanted(o options, have *results, n int) (todo []int, err error) {
 // runChunk measures a chunk and keeps it, all of it or, interrupted, none.
 func runChunk(ctx context.Context, o options, all *results, n int, list []testCase, stderr io.Writer) error {
 	r := &runner{ctx: ctx, settings: o.settings(), progress: stderr}
+	before, err := readSteal()
+	if err != nil {
+		return err
+	}
 	c := chunk{Number: n, At: time.Now().UTC().Format(time.RFC3339)}
 	if !o.quick { // which has no time for it, and no chunks to compare
 		anchors := anchorCase()
@@ -303,6 +307,11 @@ func runChunk(ctx context.Context, o options, all *results, n int, list []testCa
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("interrupted; chunk %d is not kept", n)
 	}
+	after, err := readSteal()
+	if err != nil {
+		return err
+	}
+	c.Stolen = after.since(before)
 	all.add(c, rows)
 	if o.resume == "" {
 		return nil

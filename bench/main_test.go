@@ -33,7 +33,7 @@ func TestListNeedsNoRoot(t *testing.T) {
 
 func TestQuickHasShortWindows(t *testing.T) {
 	o, err := parse([]string{"-quick"}, &bytes.Buffer{})
-	if err != nil || o.settings().window() != 80*time.Millisecond || o.repeats != 19 {
+	if err != nil || o.settings().window() != 25*time.Millisecond || o.repeats != 42 {
 		t.Errorf("window %v, %d repeats, %v", o.window, o.repeats, err)
 	}
 	o, err = parse([]string{"-quick", "-window", "70ms"}, &bytes.Buffer{})

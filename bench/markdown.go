@@ -51,7 +51,8 @@ func (r *results) conditions(p *printer) {
 	for _, fact := range h.Rig {
 		p.line("* %s", fact)
 	}
-	p.line("* %d interleaved repeats of %v; every figure is their median; ± is (largest - smallest) / median, of what the case is about and of its ratio to the limit", r.Settings.Repeats, r.Settings.window())
+	p.line("* %d interleaved repeats of %v; every figure is their median; ± is the width of their middle half / median, of what the case is about and of its ratio to the limit", r.Settings.Repeats, r.Settings.window())
+	p.line("* repeats in which the hypervisor gave %.0f%% or more of the processors' time to others do not count, unless most are so", disturbing*100)
 	p.line("* ratios are taken within a repeat, minutes of drift apart from others, and then their median")
 	p.line("* `bad` counts frames that came to a wrong container or changed; worker ns are those of busy breaths")
 	p.line("\nTo repeat it: `make bench`, as often as it is interrupted, and then `make bench-report`; one case: `bin/bench -run 'wire-in/64B/1'`. The contenders:\n")
@@ -70,10 +71,10 @@ func (r *results) conditions(p *printer) {
 func (r *results) drift(p *printer) {
 	p.line("\n## Drift of the machine\n")
 	p.line("The same contenders at the beginning of every chunk. Figures of different chunks are not compared.\n")
-	p.line("| chunk | at | %s Mpps | %s Mpps |", nameDrop, nameBare)
-	p.line("|--:|---|--:|--:|")
+	p.line("| chunk | at | %s Mpps | %s Mpps | time that the hypervisor took |", nameDrop, nameBare)
+	p.line("|--:|---|--:|--:|--:|")
 	for _, c := range r.Chunks {
-		p.line("| %d | %s | %s | %s |", c.Number, c.At, c.anchor(nameDrop), c.anchor(nameBare))
+		p.line("| %d | %s | %s | %s | %.1f%% |", c.Number, c.At, c.anchor(nameDrop), c.anchor(nameBare), c.Stolen*100)
 	}
 }
 

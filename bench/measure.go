@@ -22,6 +22,9 @@ type sample struct {
 	// what of it is beyond the generator and xdp-drop, for each delivered frame.
 	BusyNs float64 `json:"busy_ns,omitempty"`
 	CPUNs  float64 `json:"cpu_ns,omitempty"`
+	// Stolen is the part of the processors' time that the hypervisor gave to others
+	// meanwhile, in steps of a hundredth of a second.
+	Stolen float64 `json:"stolen,omitempty"`
 	// The times of round trips, in microseconds.
 	P50Us  float64 `json:"p50_us,omitempty"`
 	P99Us  float64 `json:"p99_us,omitempty"`
@@ -126,7 +129,7 @@ func flowing(ctx context.Context, s *stage, c *testCase, window time.Duration) (
 	}
 	out = after.since(before)
 	if s.burner != nil {
-		out.BusyNs = s.burner.busy(before.turns, after.turns, out.Seconds)
+		out.BusyNs = busyTime(before.spare, after.spare, out.Seconds)
 	}
 	if s.probes != nil {
 		after.probes.into(&out, before.probes)
@@ -151,7 +154,7 @@ type mark struct {
 	arrivals
 	sent   uint64
 	worker reading
-	turns  []uint64
+	spare  []uint64
 	probes probeReading
 }
 
@@ -169,7 +172,7 @@ func (s *stage) mark() (m mark, err error) {
 		m.worker = s.meter.read()
 	}
 	if s.burner != nil {
-		m.turns = s.burner.turns()
+		m.spare = s.burner.spare()
 	}
 	if s.gen != nil {
 		m.sent, err = s.gen.sent()

@@ -31,6 +31,9 @@ func (c *testCase) estimate(s settings) time.Duration {
 	return total
 }
 
+// aroundWindow is what starting and stopping everybody takes.
+const aroundWindow = 12 * time.Millisecond
+
 // once is how long one window takes.
 func (c *testCase) once(s settings) time.Duration {
 	switch {
@@ -41,7 +44,7 @@ func (c *testCase) once(s settings) time.Duration {
 	case c.Direction == density:
 		return idleWindow + 15*time.Second
 	}
-	return time.Duration(float64(s.window())*(1+warmUp)) + 30*time.Millisecond
+	return time.Duration(float64(c.window(s))*(1+warmUp)) + aroundWindow
 }
 
 // chunks cuts the list, in its order, so that no chunk takes longer than the

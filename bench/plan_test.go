@@ -80,6 +80,37 @@ func TestQuickIsQuick(t *testing.T) {
 	}
 }
 
+// TestLongWindowsAreFewer: what needs longer windows than the run's has about as much
+// time for them, and some of them anyway.
+func TestLongWindowsAreFewer(t *testing.T) {
+	quick, full, one := settings{Repeats: 65, WindowMs: 25}, settings{Repeats: 9, WindowMs: 200}, settings{Repeats: 1, WindowMs: 10}
+	flow, trip, tcp, slow := testCase{Direction: wireIn}, testCase{Direction: latency}, testCase{Direction: tcpIn}, testCase{Direction: density, Rounds: 2}
+	for _, c := range []struct {
+		of          testCase
+		s           settings
+		first, last int
+		window      time.Duration
+	}{
+		{flow, quick, -1, 65, 25 * time.Millisecond},
+		{flow, full, -1, 9, 200 * time.Millisecond},
+		{testCase{Direction: wireIn, Often: 2}, quick, -1, 130, 25 * time.Millisecond},
+		{trip, quick, -1, 16, leastLatency},
+		{testCase{Direction: latency, Awake: true}, quick, -1, 65, 25 * time.Millisecond},
+		{trip, full, -1, 9, 200 * time.Millisecond},
+		{trip, one, -1, 1, leastLatency},
+		{trip, settings{Repeats: 8, WindowMs: 10}, -1, fewRounds, leastLatency},
+		{tcp, quick, -1, fewRounds, 25 * time.Millisecond},
+		{tcp, one, -1, 1, 10 * time.Millisecond},
+		{slow, full, 0, 2, 200 * time.Millisecond},
+	} {
+		first, last := c.of.rounds(c.s)
+		if window := c.of.window(c.s); first != c.first || last != c.last || window != c.window {
+			t.Errorf("%s of %d times %v ms: rounds %d to %d of %v, want %d to %d of %v",
+				c.of.Direction, c.s.Repeats, c.s.WindowMs, first, last, window, c.first, c.last, c.window)
+		}
+	}
+}
+
 func TestSelectMatchesWholeNames(t *testing.T) {
 	list := committedCases()
 	chosen, err := selectCases(list, "wire-in/64B/(1|100|1000)")
@@ -99,7 +130,7 @@ func TestNamesTellCasesApart(t *testing.T) {
 	variants := []testCase{base}
 	for _, change := range []func(*testCase){
 		func(c *testCase) { c.Zipf = true }, func(c *testCase) { c.Random = true },
-		func(c *testCase) { c.Blocking = true }, func(c *testCase) { c.Mpps = 0.5 },
+		func(c *testCase) { c.Blocking = true }, func(c *testCase) { c.Awake = true }, func(c *testCase) { c.Mpps = 0.5 },
 		func(c *testCase) { c.Size = "IMIX" }, func(c *testCase) { c.Direction = wireOut },
 	} {
 		c := base

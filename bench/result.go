@@ -35,6 +35,8 @@ type chunk struct {
 	Number  int    `json:"chunk"`
 	At      string `json:"at"`
 	Anchors []row  `json:"anchors,omitempty"`
+	// Stolen is the part of the processors' time that the hypervisor gave to others.
+	Stolen float64 `json:"stolen"`
 }
 
 // row is one contender in one case. What was not measured is null.
@@ -110,6 +112,7 @@ func takeBaseline(outcomes []outcome) {
 		for n := range min(len(outcomes[i].samples), len(outcomes[at].samples)) {
 			s, base := &outcomes[i].samples[n], &outcomes[at].samples[n]
 			if i != at && s.BusyNs > 0 && s.Delivered > 0 {
+				s.Stolen = max(s.Stolen, base.Stolen)
 				s.CPUNs = (s.BusyNs - base.BusyNs*s.Seconds/base.Seconds) / float64(s.Delivered)
 			}
 		}
@@ -117,12 +120,7 @@ func takeBaseline(outcomes []outcome) {
 }
 
 // each is one figure of all repeats.
-func (o *outcome) each(of func(sample) float64) (v []float64) {
-	for _, s := range o.samples {
-		v = append(v, of(s))
-	}
-	return v
-}
+func (o *outcome) each(of func(sample) float64) []float64 { return eachOf(o.samples, of) }
 
 func rowOf(c *testCase, number int, o, limit *outcome) row {
 	r := row{Case: c.name(), Chunk: number, Contender: o.contender, Direction: c.Direction, Size: c.Size,

@@ -26,7 +26,7 @@ type outcome struct {
 	samples   []sample
 }
 
-// window is how long is measured at a time.
+// window is how long is measured at a time where the case does not say otherwise.
 func (s settings) window() time.Duration {
 	return time.Duration(s.WindowMs * float64(time.Millisecond))
 }
@@ -58,12 +58,33 @@ func (r *runner) run(c *testCase) []outcome {
 	return outcomes
 }
 
+// What takes longer than the run's windows is repeated less often, but fewRounds
+// times if anything is.
+const fewRounds = 5
+
 // rounds are the numbers of the first and behind the last one.
 func (c *testCase) rounds(s settings) (first, last int) {
-	if c.Rounds > 0 {
+	switch {
+	case c.Rounds > 0:
 		return 0, min(c.Rounds, s.Repeats)
+	case c.isTCP(): // iperf3 knows whole seconds
+		return -1, min(fewRounds, s.Repeats)
 	}
-	return -1, s.Repeats
+	as := int(time.Duration(s.Repeats*max(1, c.Often)) * s.window() / c.window(s))
+	return -1, max(as, min(fewRounds, s.Repeats))
+}
+
+// leastLatency is the shortest window for round trips: in the first milliseconds a
+// hypervisor learns anew that halts of this machine are short, and until then each
+// costs a hundred microseconds.
+const leastLatency = 100 * time.Millisecond
+
+// window is how long is measured at a time in this case.
+func (c *testCase) window(s settings) time.Duration {
+	if !c.Awake && (c.Direction == latency || c.Direction == victim) {
+		return max(s.window(), leastLatency)
+	}
+	return s.window()
 }
 
 // findLoad gives all the same load, half of what one of them takes.
@@ -76,7 +97,7 @@ func (r *runner) findLoad(c *testCase, entrants []*entrant) {
 	one := entrants[at]
 	one.outcome.note(one.bed.do(func() {
 		for range 3 { // the first ones touch all memory
-			s, err := flowing(one.bed.ctx, one.stage, c, r.settings.window())
+			s, err := flowing(one.bed.ctx, one.stage, c, c.window(r.settings))
 			one.bed.check(err)
 			full = s.mpps()
 		}
@@ -125,7 +146,7 @@ func (r *runner) build(c *testCase) (outcomes []outcome, entrants []*entrant) {
 		entrants = append(entrants, e)
 		o.note(e.bed.do(func() { e.stage = k.open(e.bed, c) }))
 	}
-	if c.Blocking && c.Direction == wireIn || c.isTCP() {
+	if c.Blocking && c.Direction == wireIn || c.isTCP() || c.Awake {
 		r.watch(entrants)
 	}
 	return outcomes, entrants
@@ -170,9 +191,13 @@ func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
 	defer debug.SetGCPercent(percent)
 	var s sample
 	err := e.bed.do(func() {
-		var err error
-		s, err = e.stage.window(e.bed.ctx, c, r.settings.window())
+		before, err := readSteal()
 		e.bed.check(err)
+		s, err = e.stage.window(e.bed.ctx, c, c.window(r.settings))
+		e.bed.check(err)
+		after, err := readSteal()
+		e.bed.check(err)
+		s.Stolen = after.since(before)
 	})
 	if err != nil {
 		e.outcome.note(err)
@@ -183,7 +208,8 @@ func (r *runner) repeat(c *testCase, e *entrant, repeat int) {
 		return
 	}
 	e.outcome.samples = append(e.outcome.samples, s)
-	fmt.Fprintf(r.progress, "  %d/%d %-16s %s\n", repeat+1, r.settings.Repeats, e.outcome.contender, s)
+	_, last := c.rounds(r.settings)
+	fmt.Fprintf(r.progress, "  %d/%d %-16s %s\n", repeat+1, last, e.outcome.contender, s)
 }
 
 // window measures one.

@@ -2,6 +2,20 @@ package main
 
 import "time"
 
+// One system call of a flood makes so many frames that it takes about callTime: a
+// window ends in time, and the call itself, some 30 µs, does not count.
+const (
+	firstCall = 4 << 10
+	mostCall  = 64 << 10
+	callTime  = 5 * time.Millisecond
+)
+
+// nextCall is how many frames the next call makes, when this one took that long.
+func nextCall(frames int, took time.Duration) int {
+	next := float64(frames) * float64(callTime) / float64(max(took, 1))
+	return int(min(max(next, burst), mostCall)) / burst * burst
+}
+
 // schedule says how many frames a fixed load has fallen due.
 type schedule struct {
 	mpps  float64

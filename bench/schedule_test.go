@@ -31,3 +31,24 @@ func TestScheduleKeepsTheRate(t *testing.T) {
 		t.Errorf("the next burst is %v away, want 112µs", got)
 	}
 }
+
+// TestCallsTakeAboutAsLong: a call makes whole bursts, at least one, and not
+// without bound.
+func TestCallsTakeAboutAsLong(t *testing.T) {
+	for _, c := range []struct {
+		frames int
+		took   time.Duration
+		want   int
+	}{
+		{firstCall, callTime, firstCall},
+		{firstCall, 2 * callTime, firstCall / 2},
+		{firstCall, callTime * 4 / 5, firstCall * 5 / 4},
+		{1000 * burst, 3 * callTime, 333 * burst},
+		{burst, time.Second, burst},
+		{mostCall, 0, mostCall},
+	} {
+		if got := nextCall(c.frames, c.took); got != c.want {
+			t.Errorf("%d frames took %v: the next call makes %d, want %d", c.frames, c.took, got, c.want)
+		}
+	}
+}

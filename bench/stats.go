@@ -18,13 +18,15 @@ func median(values []float64) float64 {
 	return (v[mid-1] + v[mid]) / 2
 }
 
-// spread is the distance between the largest and the smallest of values, as a
-// part of their median.
+// spread is how wide the middle half of values is, as a part of their median: what
+// a few disturbed repeats of many were like does not count.
 func spread(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
-	return (slices.Max(values) - slices.Min(values)) / math.Abs(median(values))
+	v := slices.Sorted(slices.Values(values))
+	outside := len(v) / 4
+	return (v[len(v)-1-outside] - v[outside]) / math.Abs(median(v))
 }
 
 // paired does op with what two contenders had in the same repeat, minutes of

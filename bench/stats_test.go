@@ -12,7 +12,8 @@ func TestMedianAndSpread(t *testing.T) {
 	}{
 		{[]float64{3}, 3, 0},
 		{[]float64{5, 1, 3}, 3, 4.0 / 3},
-		{[]float64{4, 1, 2, 3}, 2.5, 3 / 2.5},
+		{[]float64{4, 1, 2, 3}, 2.5, 1 / 2.5},
+		{[]float64{4, 1, 2, 3, 9}, 3, 2.0 / 3},
 		{[]float64{-4, -2, -3}, -3, 2.0 / 3},
 	} {
 		if got := median(c.values); got != c.median {

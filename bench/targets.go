@@ -75,13 +75,6 @@ func across(name, base, contender string, of func(sample) float64) func(r *resul
 	}
 }
 
-func eachOf(samples []sample, of func(sample) float64) (v []float64) {
-	for _, s := range samples {
-		v = append(v, of(s))
-	}
-	return v
-}
-
 func verdictOf(values []float64) verdict {
 	values = onlyKnown(values)
 	if len(values) == 0 {

@@ -170,14 +170,14 @@ func (s *stage) iperf(b *bed, r iperfRun) (out sample, err error) {
 	seconds := int(max(1, math.Ceil(r.window.Seconds())))
 	var before, after []uint64
 	if s.burner != nil {
-		before = s.burner.turns()
+		before = s.burner.spare()
 	}
 	began := time.Now()
 	text, err := r.from.Command("taskset", "-c", strconv.Itoa(r.fromCPU), "iperf3", "-J", "-c", r.addr,
 		"-t", strconv.Itoa(seconds), "-P", strconv.Itoa(r.streams), "--connect-timeout", "5000").Output()
 	took := time.Since(began).Seconds()
 	if s.burner != nil {
-		after = s.burner.turns()
+		after = s.burner.spare()
 	}
 	report, perr := parseIPerf(text)
 	if perr != nil {
@@ -185,7 +185,7 @@ func (s *stage) iperf(b *bed, r iperfRun) (out sample, err error) {
 	}
 	out = report.sample()
 	if s.burner != nil {
-		out.More[figureCPUByte] = s.burner.busy(before, after, took) / report.End.Received.Bytes
+		out.More[figureCPUByte] = busyTime(before, after, took) / report.End.Received.Bytes
 	}
 	return out, nil
 }
