@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,7 @@ func startBurner(b *bed) *burner {
 	b.Cleanup(p.close)
 	r := &burner{page: p, cmd: exec.Command("/proc/self/exe", burnCommand)}
 	r.cmd.ExtraFiles = []*os.File{p.file}
+	r.cmd.Stderr = os.Stderr
 	r.stdin, err = r.cmd.StdinPipe()
 	b.check(err)
 	b.check(r.cmd.Start())
@@ -54,7 +56,27 @@ func startBurner(b *bed) *burner {
 		_ = r.stdin.Close()
 		_ = r.cmd.Wait()
 	})
+	b.check(r.counts())
 	return r
+}
+
+// A burner counts a processor once it had firstSpare of it, within firstLook.
+const (
+	firstSpare = 10 * time.Millisecond
+	firstLook  = 5 * time.Second
+)
+
+// counts waits until every processor is counted.
+func (r *burner) counts() error {
+	for end := time.Now().Add(firstLook); ; time.Sleep(firstSpare) {
+		cpu := slices.IndexFunc(r.spare(), func(ns uint64) bool { return ns < uint64(firstSpare) })
+		if cpu < 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("processor %d has no time to spare, or a clock that takes %v to read: its use cannot be measured", cpu, interruption)
+		}
+	}
 }
 
 // spare is the time that each processor has had for the burner, in nanoseconds.

@@ -51,9 +51,9 @@ func (r *results) conditions(p *printer) {
 	for _, fact := range h.Rig {
 		p.line("* %s", fact)
 	}
-	p.line("* %d interleaved repeats of %v; every figure is their median; ± is the width of their middle half / median, of what the case is about and of its ratio to the limit", r.Settings.Repeats, r.Settings.window())
+	p.line("* %d interleaved repeats of %v (more, or fewer and longer, where a case needs it); every figure is their median; ± is the width of their middle half / median, of what the case is about and of its ratio to the limit", r.Settings.Repeats, r.Settings.window())
 	p.line("* repeats in which the hypervisor gave %.0f%% or more of the processors' time to others do not count, unless most are so", disturbing*100)
-	p.line("* ratios are taken within a repeat, minutes of drift apart from others, and then their median")
+	p.line("* ratios are taken within a repeat, apart from drift between them, and then their median")
 	p.line("* `bad` counts frames that came to a wrong container or changed; worker ns are those of busy breaths")
 	p.line("\nTo repeat it: `make bench`, as often as it is interrupted, and then `make bench-report`; one case: `bin/bench -run 'wire-in/64B/1'`. The contenders:\n")
 	used := map[string]bool{}

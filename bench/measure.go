@@ -23,7 +23,8 @@ type sample struct {
 	BusyNs float64 `json:"busy_ns,omitempty"`
 	CPUNs  float64 `json:"cpu_ns,omitempty"`
 	// Stolen is the part of the processors' time that the hypervisor gave to others
-	// meanwhile, in steps of a hundredth of a second.
+	// meanwhile, in steps of a hundredth of a second, or while xdp-drop was measured, if
+	// what that took is taken off: whichever is more.
 	Stolen float64 `json:"stolen,omitempty"`
 	// The times of round trips, in microseconds.
 	P50Us  float64 `json:"p50_us,omitempty"`
@@ -160,6 +161,9 @@ type mark struct {
 
 func (s *stage) mark() (m mark, err error) {
 	m.at = time.Now()
+	if s.burner != nil {
+		m.spare = s.burner.spare()
+	}
 	if m.arrivals, err = s.arrivals(); err != nil {
 		return m, fmt.Errorf("counting what arrived: %w", err)
 	}
@@ -170,9 +174,6 @@ func (s *stage) mark() (m mark, err error) {
 	}
 	if s.meter != nil {
 		m.worker = s.meter.read()
-	}
-	if s.burner != nil {
-		m.spare = s.burner.spare()
 	}
 	if s.gen != nil {
 		m.sent, err = s.gen.sent()

@@ -26,6 +26,9 @@ func (c *testCase) estimate(s settings) time.Duration {
 			continue
 		}
 		first, last := c.rounds(s)
+		if name == c.HalfOf {
+			total += 4 * c.once(s)
+		}
 		total += 400*time.Millisecond + k.perPort*time.Duration(c.Containers) + time.Duration(last-first)*c.once(s)
 	}
 	return total
@@ -38,7 +41,7 @@ const aroundWindow = 12 * time.Millisecond
 func (c *testCase) once(s settings) time.Duration {
 	switch {
 	case c.isTCP():
-		return 1300 * time.Millisecond // iperf3 knows whole seconds
+		return time.Duration(wholeSeconds(c.window(s)))*time.Second + 300*time.Millisecond
 	case c.Direction == churn:
 		return 8 * time.Second
 	case c.Direction == density:

@@ -37,17 +37,28 @@ func valid(t *testing.T, list []testCase) {
 }
 
 func TestChunksAreShortAndWhole(t *testing.T) {
+	o, err := parse(nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []settings{fullSettings(), o.settings()} {
+		chunksAreShortAndWhole(t, s)
+	}
+}
+
+func chunksAreShortAndWhole(t *testing.T, s settings) {
+	t.Helper()
 	list := committedCases()
 	anchors := anchorCase()
 	next := 0
-	for n, cut := range chunks(list, fullSettings()) {
-		total := anchors.estimate(fullSettings())
+	for n, cut := range chunks(list, s) {
+		total := anchors.estimate(s)
 		for _, c := range cut {
 			if c.name() != list[next].name() {
 				t.Fatalf("chunk %d has %s where %s is next", n+1, c.name(), list[next].name())
 			}
 			next++
-			total += c.estimate(fullSettings())
+			total += c.estimate(s)
 		}
 		if len(cut) > 1 && total > chunkLimit {
 			t.Errorf("chunk %d takes %v, more than %v", n+1, total, chunkLimit)
@@ -97,6 +108,7 @@ func TestLongWindowsAreFewer(t *testing.T) {
 		{trip, quick, -1, 16, leastLatency},
 		{testCase{Direction: latency, Awake: true}, quick, -1, 65, 25 * time.Millisecond},
 		{trip, full, -1, 9, 200 * time.Millisecond},
+		{testCase{Direction: victim}, full, -1, fewRounds, leastProbed},
 		{trip, one, -1, 1, leastLatency},
 		{trip, settings{Repeats: 8, WindowMs: 10}, -1, fewRounds, leastLatency},
 		{tcp, quick, -1, fewRounds, 25 * time.Millisecond},

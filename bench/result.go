@@ -138,9 +138,9 @@ func rowOf(c *testCase, number int, o, limit *outcome) row {
 	if limit == nil {
 		return r
 	}
-	ratios := paired(o.each(head), limit.each(head), func(a, b float64) float64 { return a / b })
+	ratios := paired(o.samples, limit.samples, head, func(a, b float64) float64 { return a / b })
 	r.RatioToLimit, r.RatioSpread = figure(median(ratios)), figure(spread(ratios))
-	r.BeyondNs = figure(median(paired(o.each(sample.workerNs), limit.each(sample.workerNs), func(a, b float64) float64 { return a - b })))
+	r.BeyondNs = figure(median(paired(o.samples, limit.samples, sample.workerNs, func(a, b float64) float64 { return a - b })))
 	return r
 }
 

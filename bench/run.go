@@ -79,9 +79,15 @@ func (c *testCase) rounds(s settings) (first, last int) {
 // costs a hundred microseconds.
 const leastLatency = 100 * time.Millisecond
 
+// leastProbed is the same for probes, of which only a thousand have a tail.
+const leastProbed = 400 * time.Millisecond
+
 // window is how long is measured at a time in this case.
 func (c *testCase) window(s settings) time.Duration {
-	if !c.Awake && (c.Direction == latency || c.Direction == victim) {
+	switch {
+	case c.probed():
+		return max(s.window(), leastProbed)
+	case c.Direction == latency && !c.Awake:
 		return max(s.window(), leastLatency)
 	}
 	return s.window()
@@ -93,15 +99,19 @@ func (r *runner) findLoad(c *testCase, entrants []*entrant) {
 	if at < 0 || r.ctx.Err() != nil {
 		return
 	}
-	var full float64
+	var rates []float64
 	one := entrants[at]
 	one.outcome.note(one.bed.do(func() {
-		for range 3 { // the first ones touch all memory
+		for range 4 {
 			s, err := flowing(one.bed.ctx, one.stage, c, c.window(r.settings))
 			one.bed.check(err)
-			full = s.mpps()
+			rates = append(rates, s.mpps())
 		}
 	}))
+	var full float64
+	if len(rates) > 1 {
+		full = median(onlyKnown(rates[1:])) // the first one touches all memory
+	}
 	for _, e := range entrants {
 		if !known(full) || full == 0 {
 			e.outcome.note(fmt.Errorf("%s has no rate of which the load would be half", c.HalfOf))

@@ -19,25 +19,14 @@ func median(values []float64) float64 {
 }
 
 // spread is how wide the middle half of values is, as a part of their median: what
-// a few disturbed repeats of many were like does not count.
+// a few disturbed repeats of many were like does not count. One value has none.
 func spread(values []float64) float64 {
-	if len(values) == 0 {
+	if len(values) < 2 {
 		return math.NaN()
 	}
 	v := slices.Sorted(slices.Values(values))
 	outside := len(v) / 4
 	return (v[len(v)-1-outside] - v[outside]) / math.Abs(median(v))
-}
-
-// paired does op with what two contenders had in the same repeat, minutes of
-// drift apart from the other repeats. A repeat that one of them lacks is left out.
-func paired(a, b []float64, op func(a, b float64) float64) (out []float64) {
-	for i := range min(len(a), len(b)) {
-		if known(a[i]) && known(b[i]) {
-			out = append(out, op(a[i], b[i]))
-		}
-	}
-	return out
 }
 
 // known tells a figure from one that was not measured: those are NaN.

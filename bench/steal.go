@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime"
 	"strconv"
 	"time"
 )
@@ -13,7 +12,7 @@ import (
 // stealClock tells how much of the processors' time the hypervisor gave to others.
 type stealClock struct {
 	at     time.Time
-	stolen time.Duration // of all processors together, since boot
+	stolen time.Duration // of our two processors together, since boot
 }
 
 // userHz is the unit of /proc/stat, which is the same on all machines that Linux
@@ -29,35 +28,49 @@ func readSteal() (stealClock, error) {
 	return stealClock{time.Now(), stolen}, err
 }
 
-// parseSteal finds the eighth figure of the line of all processors, proc_stat(5).
-func parseSteal(text []byte) (time.Duration, error) {
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	fields := bytes.Fields(line)
-	if len(fields) < 9 || string(fields[0]) != "cpu" {
-		return 0, fmt.Errorf("/proc/stat: no stolen time in its first line %q", line)
+// parseSteal adds up the eighth figures of the lines of our two processors, proc_stat(5).
+func parseSteal(text []byte) (sum time.Duration, err error) {
+	for _, cpu := range []int{generatorCPU, workerCPU} {
+		stolen, err := stealOf(text, cpu)
+		if err != nil {
+			return 0, err
+		}
+		sum += stolen
 	}
-	ticks, err := strconv.ParseUint(string(fields[8]), 10, 63)
+	return sum, nil
+}
+
+func stealOf(text []byte, cpu int) (time.Duration, error) {
+	name := fmt.Sprintf("\ncpu%d ", cpu)
+	_, after, found := bytes.Cut(text, []byte(name))
+	line, _, _ := bytes.Cut(after, []byte("\n"))
+	fields := bytes.Fields(line)
+	if !found || len(fields) < 8 {
+		return 0, fmt.Errorf("/proc/stat: no stolen time of processor %d", cpu)
+	}
+	ticks, err := strconv.ParseUint(string(fields[7]), 10, 63)
 	if err != nil {
 		return 0, fmt.Errorf("/proc/stat: stolen time: %w", err)
 	}
 	return time.Duration(ticks) * (time.Second / userHz), nil
 }
 
+// since is the stolen part of our processors' time.
+func (c stealClock) since(before stealClock) float64 {
+	return float64(c.stolen-before.stolen) / float64(c.at.Sub(before.at)) / 2
+}
+
 // disturbing is the stolen part of a window from which on its repeat does not count,
-// as long as half of them do: whoever is measured then has bad luck.
+// as long as half of them do: whoever is measured then has bad luck. In a short window
+// it is less than the step of the clock, and then most that are disturbed are found.
 const disturbing = 0.05
 
 // eachOf is one figure of all repeats; NaN of those that were disturbed, if half were
 // not.
 func eachOf(samples []sample, of func(sample) float64) (v []float64) {
-	disturbed := 0
-	for _, s := range samples {
-		if s.Stolen >= disturbing {
-			disturbed++
-		}
-	}
-	for _, s := range samples {
-		if s.Stolen >= disturbing && 2*disturbed <= len(samples) {
+	skip := disturbed(samples, samples)
+	for n, s := range samples {
+		if skip[n] {
 			v = append(v, math.NaN())
 		} else {
 			v = append(v, of(s))
@@ -66,7 +79,29 @@ func eachOf(samples []sample, of func(sample) float64) (v []float64) {
 	return v
 }
 
-// since is the stolen part of the processors' time.
-func (c stealClock) since(before stealClock) float64 {
-	return float64(c.stolen-before.stolen) / float64(c.at.Sub(before.at)) / float64(runtime.NumCPU())
+// paired does op with what two contenders had in the same repeat, apart from drift
+// between the repeats. One that either lacks is left out, and one in which either was
+// disturbed, if half of them were not.
+func paired(a, b []sample, of func(sample) float64, op func(a, b float64) float64) (out []float64) {
+	skip := disturbed(a, b)
+	for n := range skip {
+		if x, y := of(a[n]), of(b[n]); !skip[n] && known(x) && known(y) {
+			out = append(out, op(x, y))
+		}
+	}
+	return out
+}
+
+// disturbed are the repeats of two contenders that do not count.
+func disturbed(a, b []sample) []bool {
+	skip, n := make([]bool, min(len(a), len(b))), 0
+	for i := range skip {
+		if skip[i] = max(a[i].Stolen, b[i].Stolen) >= disturbing; skip[i] {
+			n++
+		}
+	}
+	if 2*n > len(skip) {
+		clear(skip)
+	}
+	return skip
 }

@@ -7,11 +7,13 @@ import (
 )
 
 func TestStolenTime(t *testing.T) {
-	got, err := parseSteal([]byte("cpu  1711833 1004952 2046719 3676471 15509 0 536762 86098 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n"))
-	if err != nil || got != 860980*time.Millisecond {
+	const stat = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 743802 554236 936796 1826595 3051 0 436603 39412 0 0\ncpu1 1 2 3 4 5 6 7 8 9 10\ncpu10 1 2 3 4 5 6 7 99 9 10\nintr 1\n"
+	got, err := parseSteal([]byte(stat))
+	if err != nil || got != 394200*time.Millisecond {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, bad := range []string{"", "cpu 1 2 3 4 5 6 7\n", "cpu 1 2 3 4 5 6 7 x 9\n", "intr 1 2 3 4 5 6 7 8 9\n"} {
+	for _, bad := range []string{"", "cpu 1 2 3 4 5 6 7 8\ncpu0 1 2 3 4 5 6 7 8\n", "cpu 1\ncpu0 1 2 3 4 5 6 7 8\ncpu1 1 2 3 4 5 6 7\n",
+		"cpu 1\ncpu0 1 2 3 4 5 6 7 x\ncpu1 1 2 3 4 5 6 7 8\n"} {
 		if _, err := parseSteal([]byte(bad)); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
@@ -39,5 +41,28 @@ func TestDisturbedRepeatsDoNotCount(t *testing.T) {
 	samples[0].Stolen = 0.1
 	if got := eachOf(samples, sample.p50); !slices.Equal(got, []float64{1, 2, 3, 4}) {
 		t.Errorf("of repeats that are mostly disturbed %v count", got)
+	}
+}
+
+// TestPairsAreWhole: a repeat counts for both contenders or for neither.
+func TestPairsAreWhole(t *testing.T) {
+	divide := func(a, b float64) float64 { return a / b }
+	of := func(stolen, value float64) sample { return sample{P50Us: value, Stolen: stolen} }
+	for _, c := range []struct {
+		what string
+		a, b []sample
+		want []float64
+	}{
+		{"all count", []sample{of(0, 2), of(0, 8)}, []sample{of(0, 1), of(0, 2)}, []float64{2, 4}},
+		{"one lacks a figure", []sample{of(0, 2), of(0, 0), of(0, 9), of(0, 8)}, []sample{of(0, 1), of(0, 1), of(0, 0)}, []float64{2}},
+		{"each is disturbed once, of four", []sample{of(1, 2), of(0, 4), of(0, 6), of(0, 8)},
+			[]sample{of(0, 1), of(1, 1), of(0, 1), of(0, 1)}, []float64{6, 8}},
+		{"each is disturbed once, of three", []sample{of(1, 2), of(0, 4), of(0, 6)},
+			[]sample{of(0, 1), of(1, 1), of(0, 1)}, []float64{2, 4, 6}},
+		{"each is disturbed once, of two", []sample{of(1, 2), of(0, 4)}, []sample{of(0, 1), of(1, 1)}, []float64{2, 4}},
+	} {
+		if got := paired(c.a, c.b, sample.p50, divide); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
 	}
 }

@@ -52,7 +52,7 @@ func combined(name, contender, other string, of func(sample) float64, op func(a,
 		if b == nil {
 			return verdict{why: why}
 		}
-		return verdictOf(paired(eachOf(a.Samples, of), eachOf(b.Samples, of), op))
+		return verdictOf(paired(a.Samples, b.Samples, of, op))
 	}
 }
 
@@ -71,7 +71,7 @@ func across(name, base, contender string, of func(sample) float64) func(r *resul
 		if a.Chunk != b.Chunk {
 			return verdict{why: fmt.Sprintf("%s and %s were measured in different chunks", name, base)}
 		}
-		return verdictOf(paired(eachOf(a.Samples, of), eachOf(b.Samples, of), func(a, b float64) float64 { return a / b }))
+		return verdictOf(paired(a.Samples, b.Samples, of, func(a, b float64) float64 { return a / b }))
 	}
 }
 
@@ -197,7 +197,7 @@ func (r *results) speed(p *printer) {
 			return fmt.Sprintf("%g", g)
 		}
 		measured, wide := fmt.Sprintf(t.format, v.value), fmt.Sprintf("%.0f%%", v.spread*100)
-		if !known(v.spread) { // of a median that is zero
+		if !known(v.spread) { // of one value, or of a median that is zero
 			wide = "–"
 		}
 		if v.why != "" {

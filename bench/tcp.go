@@ -158,6 +158,9 @@ type iperfRun struct {
 	window         time.Duration
 }
 
+// wholeSeconds is the shortest run of iperf3 that is as long as a window.
+func wholeSeconds(window time.Duration) int { return int(max(1, math.Ceil(window.Seconds()))) }
+
 // iperf runs it for whole seconds, as it can no less.
 func (s *stage) iperf(b *bed, r iperfRun) (out sample, err error) {
 	server := r.to.Start(b, "taskset", "-c", strconv.Itoa(r.toCPU), "iperf3", "-s", "-1", "--forceflush", "-B", r.addr)
@@ -167,7 +170,7 @@ func (s *stage) iperf(b *bed, r iperfRun) (out sample, err error) {
 			return out, fmt.Errorf("iperf3 does not listen: %s", server.Output())
 		}
 	}
-	seconds := int(max(1, math.Ceil(r.window.Seconds())))
+	seconds := wholeSeconds(r.window)
 	var before, after []uint64
 	if s.burner != nil {
 		before = s.burner.spare()
