@@ -291,11 +291,15 @@ func wanted(o options, have *results, n int) (todo []int, err error) {
 // runChunk measures a chunk and keeps it, all of it or, interrupted, none.
 func runChunk(ctx context.Context, o options, all *results, n int, list []testCase, stderr io.Writer) error {
 	r := &runner{ctx: ctx, settings: o.settings(), progress: stderr}
+	c := chunk{Number: n, At: time.Now().UTC().Format(time.RFC3339)}
+	var err error
+	if c.MemoryNs, err = chaseAll(); err != nil {
+		return err
+	}
 	before, err := readSteal()
 	if err != nil {
 		return err
 	}
-	c := chunk{Number: n, At: time.Now().UTC().Format(time.RFC3339)}
 	if !o.quick { // which has no time for it, and no chunks to compare
 		anchors := anchorCase()
 		c.Anchors = rowsOf(&anchors, n, r.run(&anchors))

@@ -71,11 +71,20 @@ func (r *results) conditions(p *printer) {
 func (r *results) drift(p *printer) {
 	p.line("\n## Drift of the machine\n")
 	p.line("The same contenders at the beginning of every chunk. Figures of different chunks are not compared.\n")
-	p.line("| chunk | at | %s Mpps | %s Mpps | time that the hypervisor took |", nameDrop, nameBare)
-	p.line("|--:|---|--:|--:|--:|")
+	p.line("A read of memory that waits for the one before is timed in %s MiB: what takes as long as the largest is not in a cache.\n", sizes())
+	p.line("| chunk | at | %s Mpps | %s Mpps | time that the hypervisor took | ns a read, %s MiB |", nameDrop, nameBare, sizes())
+	p.line("|--:|---|--:|--:|--:|--:|")
 	for _, c := range r.Chunks {
-		p.line("| %d | %s | %s | %s | %.1f%% |", c.Number, c.At, c.anchor(nameDrop), c.anchor(nameBare), c.Stolen*100)
+		p.line("| %d | %s | %s | %s | %.1f%% | %s |", c.Number, c.At, c.anchor(nameDrop), c.anchor(nameBare), c.Stolen*100, c.memory())
 	}
+}
+
+// memory is what reads took, in the order of chased.
+func (c *chunk) memory() string {
+	if c.MemoryNs == nil { // a file of an older program
+		return nothing
+	}
+	return strings.Trim(fmt.Sprintf("%.0f", c.MemoryNs), "[]")
 }
 
 func (c *chunk) anchor(name string) string {

@@ -37,6 +37,8 @@ type chunk struct {
 	Anchors []row  `json:"anchors,omitempty"`
 	// Stolen is the part of the processors' time that the hypervisor gave to others.
 	Stolen float64 `json:"stolen"`
+	// MemoryNs is how long a read waits that follows another, for each size of chased.
+	MemoryNs []float64 `json:"memory_ns,omitempty"`
 }
 
 // row is one contender in one case. What was not measured is null.
