@@ -12,7 +12,8 @@ import (
 // differs from hour to hour, and with it whatever goes through many containers' memory.
 func chased() []int { return []int{1, 4, 16, 64} }
 
-func sizes() string { return strings.Trim(fmt.Sprint(chased()), "[]") }
+// chasedSizes is how they are printed.
+func chasedSizes() string { return strings.Trim(fmt.Sprint(chased()), "[]") }
 
 // chaseSteps is how many reads are timed.
 const chaseSteps = 500_000
@@ -22,12 +23,13 @@ type cacheLine [8]uint64
 
 // chaseAll is what reads of memory of all sizes take, on the worker's processor.
 func chaseAll() (waits []float64, err error) {
-	return waits, pinned(workerCPU, func() error {
+	err = pinned(workerCPU, func() error {
 		for _, mib := range chased() {
 			waits = append(waits, float64(chase(cycle(mib<<20/64), chaseSteps))/chaseSteps)
 		}
 		return nil
 	})
+	return waits, err
 }
 
 // cycle is so many lines, each of which names another, all of them in one round.

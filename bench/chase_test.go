@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 // TestCycleGoesThroughAll: no line is left out, or a cache would hold the rest.
 func TestCycleGoesThroughAll(t *testing.T) {
@@ -17,6 +20,22 @@ func TestCycleGoesThroughAll(t *testing.T) {
 		}
 		if chase(lines, 10*n) <= 0 {
 			t.Errorf("reading %d lines takes no time", n)
+		}
+	}
+}
+
+// TestEverySizeIsTimed, and none of them takes nothing.
+func TestEverySizeIsTimed(t *testing.T) {
+	if runtime.NumCPU() < leastCPUs {
+		t.Skipf("needs %d processors", leastCPUs)
+	}
+	waits, err := chaseAll()
+	if err != nil || len(waits) != len(chased()) {
+		t.Fatalf("%v, %v", waits, err)
+	}
+	for i, ns := range waits {
+		if ns <= 0 {
+			t.Errorf("a read in %d MiB takes %v ns", chased()[i], ns)
 		}
 	}
 }

@@ -37,12 +37,15 @@ func TestOwnTimeLeavesOutWhatOthersHad(t *testing.T) {
 // longer or shorter.
 func TestBaselineIsTakenOffAtEqualTime(t *testing.T) {
 	outcomes := []outcome{
-		{contender: nameDrop, samples: []sample{{Seconds: 2, Delivered: 10, BusyNs: 2000}}},
+		{contender: nameDrop, samples: []sample{{Seconds: 2, Delivered: 10, BusyNs: 2000, Stolen: 0.3}}},
 		{contender: nameBare, samples: []sample{{Seconds: 1, Delivered: 10, BusyNs: 1500}, {Seconds: 1, Delivered: 10, BusyNs: 9}}},
 	}
 	takeBaseline(outcomes)
 	if got := outcomes[1].samples[0].CPUNs; got != 50 {
 		t.Errorf("%v ns a frame, want 50", got)
+	}
+	if got := outcomes[1].samples[0].Stolen; got != 0.3 {
+		t.Errorf("%v was stolen of what a disturbed baseline was taken off of, want 0.3", got)
 	}
 	if outcomes[0].samples[0].CPUNs != 0 || outcomes[1].samples[1].CPUNs != 0 {
 		t.Error("the baseline itself, or a repeat without one, has a figure")

@@ -71,8 +71,8 @@ func (r *results) conditions(p *printer) {
 func (r *results) drift(p *printer) {
 	p.line("\n## Drift of the machine\n")
 	p.line("The same contenders at the beginning of every chunk. Figures of different chunks are not compared.\n")
-	p.line("A read of memory that waits for the one before is timed in %s MiB: what takes as long as the largest is not in a cache.\n", sizes())
-	p.line("| chunk | at | %s Mpps | %s Mpps | time that the hypervisor took | ns a read, %s MiB |", nameDrop, nameBare, sizes())
+	p.line("A read of memory that waits for the one before is timed in %s MiB: what takes as long as the largest is not in a cache.\n", chasedSizes())
+	p.line("| chunk | at | %s Mpps | %s Mpps | time that the hypervisor took | ns a read, %s MiB |", nameDrop, nameBare, chasedSizes())
 	p.line("|--:|---|--:|--:|--:|--:|")
 	for _, c := range r.Chunks {
 		p.line("| %d | %s | %s | %s | %.1f%% | %s |", c.Number, c.At, c.anchor(nameDrop), c.anchor(nameBare), c.Stolen*100, c.memory())

@@ -19,7 +19,7 @@ func (r *results) print(w io.Writer) error {
 	fmt.Fprintf(w, "%d interleaved repeats of %v (more, or fewer and longer, where a case needs it); medians; ± is the width of their middle half / median\n", r.Settings.Repeats, r.Settings.window())
 	fmt.Fprintf(w, "repeats in which the hypervisor gave %.0f%% of the processors' time or more to others do not count, unless most are so\n", disturbing*100)
 	for _, c := range r.Chunks {
-		fmt.Fprintf(w, "chunk %d: the hypervisor gave %.1f%% of the processors' time to others; a read of memory takes %s ns in %s MiB\n", c.Number, c.Stolen*100, c.memory(), sizes())
+		fmt.Fprintf(w, "chunk %d: the hypervisor gave %.1f%% of the processors' time to others; a read of memory takes %s ns in %s MiB\n", c.Number, c.Stolen*100, c.memory(), chasedSizes())
 	}
 	for _, rows := range r.byCase() {
 		fmt.Fprintln(w)

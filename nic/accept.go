@@ -67,8 +67,8 @@ func (n *NIC) Accepted() Accepted {
 }
 
 // SolicitedNodeGroup is the Ethernet address of the multicast group to which
-// neighbours send solicitations for an IPv6 address: ff02::1:ffXX:XXXX (RFC
-// 4291, section 2.7.1) on Ethernet (RFC 2464, section 7). IPv4 addresses have
+// neighbours send solicitations for an IPv6 address: one of ff02::1:ff00:0/104
+// (RFC 4291, section 2.7.1) on Ethernet (RFC 2464, section 7). IPv4 addresses have
 // none, and ok is false.
 func SolicitedNodeGroup(addr netip.Addr) (group [6]byte, ok bool) {
 	if !addr.Is6() || addr.Is4In6() {

@@ -277,7 +277,7 @@ func TestOldEventsMeetNobody(t *testing.T) {
 	}
 }
 
-// A listener that can accept nobody for now asks again later, not all the time.
+// A listener that can accept nobody asks again after a rest, not all the time.
 func TestRestingListener(t *testing.T) {
 	s := newTestServer(t)
 	q := openQueue(t, s, Config{})
