@@ -26,8 +26,12 @@ func pin(cpu int) error {
 }
 
 // pinned runs fn on one processor, and then gives the calling thread, which is
-// somebody else's, its processors back.
+// somebody else's, its processors back. The goroutine keeps to the thread
+// meanwhile: if it went to another one, the first would stay bound, and with it
+// every program that is started from there.
 func pinned(cpu int, fn func() error) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var before unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
 		return fmt.Errorf("asking for a thread's processors: %w", err)
