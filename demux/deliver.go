@@ -31,53 +31,14 @@ func (w *worker) deliverGroups(f []frame.Frame) {
 		case p.count == 0:
 		case p.super:
 			w.deliverMixed(p.to, g.frames(p))
-		case p.to.kind != 0 && p.to.flags&laneSpecial == 0:
-			w.courier.add(w, p.to, g.frames(p))
+		case w.together(p.to):
+			w.couriers.add(p.to, g.frames(p))
 		default:
 			w.deliver(p.to, g.frames(p))
 		}
 	}
-	w.courier.send(w)
-}
-
-// courier gathers what is for lanes of one Courier's type.
-type courier struct {
-	kind uint8
-	n    int
-	to   [batch]*laneSlot
-	d    [batch]frame.Delivery
-	seen uint64 // keeps the compiler from leaving out a look ahead
-}
-
-// add gives the frames to whoever delivers them together with others. The
-// counters of their port will be needed behind the copies: they are looked at
-// now, while nothing waits for them.
-func (c *courier) add(w *worker, to *laneSlot, f []frame.Frame) {
-	if c.kind != to.kind {
-		c.send(w)
-		c.kind = to.kind
-	}
-	c.to[c.n] = to
-	c.d[c.n] = frame.Delivery{Lane: to.lane, Frames: f}
-	c.n++
-	c.seen += to.sheet.rxFrames.load()
-}
-
-// send delivers what has been gathered. Where a lane refused a frame for its
-// size, Deliver tries the others.
-func (c *courier) send(w *worker) {
-	n := c.n
-	if c.n = 0; n == 0 {
-		return
-	}
-	if n == 1 {
-		w.give(c.to[0], c.d[0].Frames)
-		return
-	}
-	c.to[0].lane.(Courier).DeliverAll(c.d[:n])
-	for i := range n {
-		w.give(c.to[i], w.took(c.to[i], c.d[i].Frames, c.d[i].Taken, c.d[i].Why))
-	}
+	w.joint.settle()
+	w.sendCouriers()
 }
 
 // deliver gives frames to a port by whatever way leads there from this worker.
@@ -93,16 +54,33 @@ func (w *worker) deliver(to *laneSlot, f []frame.Frame) {
 }
 
 // give has the lane copy the frames, as super-frames where it takes such in
-// pieces. A refused frame is counted and the next one tried, unless none can
-// succeed.
+// pieces.
 func (w *worker) give(to *laneSlot, f []frame.Frame) {
 	if to.offloads&frame.OffloadGather != 0 {
 		f, _ = w.join.Coalesce(f, int(to.maxFrame), to.offloads)
 	}
+	w.push(to, f)
+}
+
+// push has the lane copy the frames such as they are. A refused frame is counted
+// and the next one tried, unless none can succeed.
+func (w *worker) push(to *laneSlot, f []frame.Frame) {
 	for len(f) > 0 {
-		n, why := to.lane.Deliver(f)
+		n, why := w.hand(to, f)
 		f = w.took(to, f, n, why)
 	}
+}
+
+// hand gives the frames to the lane. One that runs somebody else's code takes
+// several by a Courier in one go, where others are as fast without.
+func (w *worker) hand(to *laneSlot, f []frame.Frame) (int, frame.Refusal) {
+	if to.kind == 0 || to.flags&laneForeign == 0 || len(f) == 1 {
+		return to.lane.Deliver(f)
+	}
+	d := &w.couriers.one
+	d[0] = frame.Delivery{Lane: to.lane, Frames: f}
+	to.lane.(Courier).DeliverAll(d[:])
+	return d[0].Taken, d[0].Why
 }
 
 // took counts what became of frames of which a lane has taken n, and returns

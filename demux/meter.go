@@ -15,6 +15,13 @@ const (
 	chunkUnknown = 8         // frames in one call while the cost is not known
 )
 
+// What makes a worker deliver to lanes one by one that it may deliver to
+// together.
+const (
+	jointFrame = slowFrame / 2 // ns: TAPs whose memory is cold cost 3-8 µs
+	jointCalls = 32            // one batch of so many is looked at anyway
+)
+
 // meter charges a lane for the time of its Deliver.
 type meter struct {
 	cost    int64 // ns per frame, smoothed
@@ -54,6 +61,45 @@ func (m *meter) charge(now, own int64, n int, bytes uint64) bool {
 	}
 	m.strikes = min(m.strikes+1, slowStrikes)
 	return m.strikes == slowStrikes && m.spent > slowCredit
+}
+
+// jointMeter watches lanes that are delivered to together: one call's time does not
+// tell whose it was. After a dear call, and else once in a while, since a few dear
+// frames do not show among many, the next batch is delivered lane by lane. Whoever
+// is dear then is suspect, and stays apart from the others until it is not.
+type jointMeter struct {
+	apart  bool // the lanes of the next batch are delivered to one by one
+	looked bool // some of this batch are
+	calls  uint8
+}
+
+// isApart tells whether the lanes of this batch are delivered to one by one.
+func (m *jointMeter) isApart() bool {
+	m.looked = m.looked || m.apart
+	return m.apart
+}
+
+// settle ends a batch.
+func (m *jointMeter) settle() {
+	if m.looked {
+		m.apart, m.looked = false, false
+	}
+}
+
+// charge notes a call for several lanes that took so many nanoseconds.
+func (m *jointMeter) charge(took int64, d []frame.Delivery) {
+	m.calls = (m.calls + 1) % jointCalls
+	m.apart = m.calls == 0 || took > jointFrame && dear(took, d)
+}
+
+// dear tells whether the frames cost more than frames do.
+func dear(took int64, d []frame.Delivery) bool {
+	n, bytes := 0, uint64(0)
+	for i := range d {
+		n += len(d[i].Frames)
+		bytes += bytesOf(d[i].Frames)
+	}
+	return took > jointFrame*int64(n)+slowByte*int64(bytes)
 }
 
 // deliverForeign delivers to a lane that runs somebody else's code, and

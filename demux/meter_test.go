@@ -1,6 +1,10 @@
 package demux
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/xdpdemux/xdpdemux/demux/frame"
+)
 
 // TestMeter is what makes a port slow: frames that are dear each time, and so
 // many of them that they take more than a fifth of the worker's time.
@@ -47,5 +51,55 @@ func TestMeterChunks(t *testing.T) {
 		if got := (&meter{cost: cost}).chunk(); got != want {
 			t.Errorf("at %d ns a frame %d are delivered at once, want %d", cost, got, want)
 		}
+	}
+}
+
+// TestJointMeter is when lanes that are delivered to together are looked at one by
+// one: behind a dear call, and once in a while.
+func TestJointMeter(t *testing.T) {
+	const us = 1000
+	of := func(lanes, each, size int) (d []frame.Delivery) {
+		for range lanes {
+			f := make([]frame.Frame, each)
+			for i := range f {
+				f[i].Data = make([]byte, size)
+			}
+			d = append(d, frame.Delivery{Frames: f})
+		}
+		return d
+	}
+	for _, c := range []struct {
+		name  string
+		took  int64
+		d     []frame.Delivery
+		apart bool
+	}{
+		{"cheap ones", 64 * 3 * us, of(64, 1, 60), false},
+		{"cold ones", 64 * 9 * us, of(64, 1, 60), false},
+		{"one dear of two", 170 * us, of(2, 1, 60), true},
+		{"five dear of 64", 59*3*us + 5*166*us, of(64, 1, 60), true},
+		{"super-frames", 4 * 100 * us, of(2, 2, 64000), false},
+	} {
+		var m jointMeter
+		if m.charge(c.took, c.d); m.apart != c.apart {
+			t.Errorf("%s: apart is %v", c.name, m.apart)
+		}
+	}
+	var m jointMeter
+	apart := 0
+	for range 10 * (jointCalls + 1) {
+		if m.isApart() {
+			apart++
+		} else {
+			m.charge(us, of(2, 1, 60))
+		}
+		m.settle()
+	}
+	if apart != 10 {
+		t.Errorf("of %d batches %d were looked at", 10*(jointCalls+1), apart)
+	}
+	m = jointMeter{apart: true}
+	if m.settle(); !m.apart {
+		t.Error("a batch that had no such lanes ended it")
 	}
 }

@@ -68,7 +68,8 @@ type Courier interface {
 	Lane
 	// DeliverAll does what Deliver of each Lane in d, at most 64 and none twice,
 	// would do, and fills in what that would return. It is called where Deliver
-	// might be.
+	// might be. It need not stop at a refused frame if it moves those of its lane
+	// that it took before those that it refused.
 	DeliverAll(d []frame.Delivery)
 }
 

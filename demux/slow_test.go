@@ -383,3 +383,106 @@ func TestSenderLeaves(t *testing.T) {
 		t.Errorf("%d ledgers are kept", n)
 	}
 }
+
+// crowded is many ports that run somebody else's code and are delivered to together;
+// the first one's frames cost dear, the others' 3 µs.
+type crowded struct {
+	*rig
+	clock hands
+	dear  atomic.Int64
+	desk  *office
+	ids   []PortID
+	flows []*stream
+}
+
+func newCrowded(t *testing.T, ports int) *crowded {
+	c := &crowded{rig: stepped(t), desk: &office{t: t}}
+	c.dear.Store(3_000)
+	c.sw.clock, c.sw.threadTime, c.sw.slow.clock = c.clock.now, c.clock.now, c.clock.now
+	for i := range ports {
+		addr := benchAddr(100 + i)
+		flow := newStream(addr, nicMAC)
+		take := flow.take(t)
+		lane := demuxtest.NewLane(t, nil, demuxtest.LaneConfig{Take: func(f *frame.Frame) {
+			if c.clock.Add(3_000); i == 0 {
+				c.clock.Add(c.dear.Load() - 3_000)
+			}
+			take(f)
+		}})
+		id, err := c.sw.Attach(PortConfig{Name: fmt.Sprint(i), Foreign: true, Addrs: []netip.Prefix{netip.PrefixFrom(addr, 32)}, Lanes: []Lane{redLane{lane, c.desk}}})
+		c.ok(err)
+		c.ids, c.flows = append(c.ids, id...), append(c.flows, flow)
+	}
+	c.settle()
+	return c
+}
+
+// arrive has one frame come for each port, in one batch, and lets them pass.
+func (c *crowded) arrive() {
+	var all [][]byte
+	for _, f := range c.flows {
+		all = append(all, f.next())
+	}
+	c.links[0].Arrive(all...)
+	c.settle()
+}
+
+// whole reports whoever did not get all that came for him.
+func (c *crowded) whole() {
+	c.t.Helper()
+	c.until("all is delivered", func() bool {
+		c.settle()
+		for _, f := range c.flows {
+			if f.seen.Load() != f.sent.Load() {
+				return false
+			}
+		}
+		return true
+	})
+	if st := c.sw.Stats(); st.All.Dropped() != 0 {
+		c.t.Errorf("lost: %v", st.All.Drops)
+	}
+}
+
+// TestSlowInCompany is a port that is dear among many that are not, with all of
+// which it is delivered to together: it is found, and nobody else.
+func TestSlowInCompany(t *testing.T) {
+	for _, ports := range []int{2, 8, 60} {
+		c := newCrowded(t, ports)
+		for range 100 {
+			c.arrive()
+		}
+		if n := c.sw.Stats().SlowLanes; n != 0 {
+			t.Fatalf("%d ports: %d are slow though all are cheap", ports, n)
+		}
+		if c.desk.calls < 90 {
+			t.Errorf("%d ports: in 100 batches they were delivered to together %d times", ports, c.desk.calls)
+		}
+		c.dear.Store(166_000)
+		start := c.clock.now()
+		for c.sw.Stats().SlowLanes == 0 {
+			if c.clock.now()-start > 20*slowCredit {
+				t.Fatalf("%d ports: the worker has lost %v to the slow one", ports, time.Duration(c.clock.now()-start))
+			}
+			c.arrive()
+		}
+		for i, id := range c.ids {
+			if st, _ := c.sw.PortStats(id); st.Slow != (i == 0) {
+				t.Errorf("%d ports: port %d is slow: %v", ports, i, st.Slow)
+			}
+		}
+		c.whole()
+		if ports == 2 {
+			continue // the other one has no company any more
+		}
+		c.dear.Store(3_000) // whose thread moves the same clock
+		before := c.desk.calls
+		for range 100 {
+			c.arrive()
+		}
+		c.whole()
+		if n := c.desk.calls - before; n < 90 {
+			t.Errorf("%d ports: without it they were delivered to together %d times in 100 batches", ports, n)
+		}
+	}
+}

@@ -68,7 +68,7 @@ func (s *Switch) kindOf(lane Lane) uint8 {
 	}
 	t := reflect.TypeOf(lane)
 	i := slices.Index(s.kinds, t)
-	if i < 0 && len(s.kinds) < 255 {
+	if i < 0 && len(s.kinds) < maxKinds {
 		i = len(s.kinds)
 		s.kinds = append(s.kinds, t)
 	}

@@ -49,7 +49,8 @@ type worker struct {
 	plain    plain
 	way      way
 	group    grouper
-	courier  courier
+	couriers couriers
+	joint    jointMeter
 	rx       [batch]frame.Frame
 
 	// Warm: of what is not every frame's.
@@ -144,7 +145,7 @@ func (w *worker) ends() {
 	w.links, w.waiter, w.egress, w.base = nil, nil, nil, nil
 	clear(w.rx[:])
 	clear(w.group.sorted[:])
-	w.courier = courier{}
+	w.couriers = couriers{}
 }
 
 func (w *worker) stop() {

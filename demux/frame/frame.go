@@ -72,7 +72,8 @@ const (
 )
 
 // Delivery is what one lane of several is handed in one call, and what became of
-// it: Taken and Why are what Deliver of that lane would have returned.
+// it: Taken and Why are what Deliver of that lane would have returned. The first
+// Taken of Frames were taken.
 type Delivery struct {
 	Lane   any
 	Frames []Frame

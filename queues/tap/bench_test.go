@@ -10,27 +10,35 @@ import (
 )
 
 // BenchmarkDeliver is the way to a container whose kernel has no use for the
-// frames.
+// frames, by a system call for each and by the ring.
 func BenchmarkDeliver(b *testing.B) {
 	for _, size := range []int{64, 1514} {
-		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
-			ns := nstest.New(b)
-			silence(b, ns)
-			q := mustOpen(b, testConfig(ns))
-			f := make([]frame.Frame, 64)
-			for i := range f {
-				f[i].Data = make([]byte, size)
-				copy(f[i].Data[12:], []byte{0x88, 0xb5})
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if n, why := q.Lane(0).Deliver(f); n != len(f) {
-					b.Fatalf("Deliver: %d", why)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(f)), "ns/frame")
-		})
+		for _, n := range []int{1, 2, 4, 8, 64} {
+			b.Run(fmt.Sprintf("%dB/%d", size, n), func(b *testing.B) { benchDeliver(b, size, n, nil) })
+			b.Run(fmt.Sprintf("%dB/%d/ring", size, n), func(b *testing.B) { benchDeliver(b, size, n, mustOpenRing(b)) })
+		}
 	}
+}
+
+func benchDeliver(b *testing.B, size, n int, r *Ring) {
+	ns := nstest.New(b)
+	silence(b, ns)
+	cfg := testConfig(ns)
+	cfg.Rings = []*Ring{r}
+	q := mustOpen(b, cfg)
+	f := make([]frame.Frame, n)
+	for i := range f {
+		f[i].Data = make([]byte, size)
+		copy(f[i].Data[12:], []byte{0x88, 0xb5})
+	}
+	d := []frame.Delivery{{Lane: q.Lane(0), Frames: f}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if q.lanes[0].DeliverAll(d); d[0].Taken != n {
+			b.Fatalf("DeliverAll: %d", d[0].Why)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/frame")
 }
 
 func BenchmarkCollect(b *testing.B) {

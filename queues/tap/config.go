@@ -74,6 +74,10 @@ type Config struct {
 	// queues. It stays the caller's. Nil with more than one lane means that
 	// Open loads one for itself, which costs about a millisecond.
 	Steering *Steering
+	// Rings, by lane, take frames for many TAPs together; see Ring. They are
+	// shared by all queues and stay the caller's. A lane without one writes frame
+	// by frame.
+	Rings []*Ring
 
 	failAt func(step string) error // of tests: an error makes that step fail
 }

@@ -119,10 +119,13 @@ func (d *device) discard() error {
 	return errors.Join(errs...)
 }
 
-func (d *device) lanes(mtu int) []*Lane {
+func (d *device) lanes(mtu int, rings []*Ring) []*Lane {
 	lanes := make([]*Lane, len(d.fds))
 	for i, fd := range d.fds {
 		lanes[i] = newLane(fd, mtu, d.offloads)
+		if i < len(rings) {
+			lanes[i].ring = rings[i]
+		}
 	}
 	return lanes
 }

@@ -23,6 +23,7 @@ type Lane struct {
 	fd       int
 	offloads frame.Offload
 	mtu      atomic.Int64 // written by Queue.SetMTU alone
+	ring     *Ring        // nil: none
 
 	out outbox // Deliver's own
 	in  inbox  // Collect's own
@@ -89,6 +90,26 @@ func (l *Lane) Deliver(f []frame.Frame) (int, frame.Refusal) {
 		n += len(whole)
 	}
 	return len(f), frame.Accepted
+}
+
+// DeliverAll is described at demux.Courier. By whom the lanes of d are served does
+// not matter: a ring that is in use is done without.
+func (l *Lane) DeliverAll(d []frame.Delivery) {
+	if framesOf(d) >= ringLeast && l.ring.take() {
+		l.ring.deliver(d)
+		l.ring.giveBack()
+		return
+	}
+	for i := range d {
+		d[i].Taken, d[i].Why = d[i].Lane.(*Lane).Deliver(d[i].Frames)
+	}
+}
+
+func framesOf(d []frame.Delivery) (n int) {
+	for i := range d {
+		n += len(d[i].Frames)
+	}
+	return n
 }
 
 // wholeFrame is how many of the frames are the first one and its pieces.

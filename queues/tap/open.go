@@ -59,7 +59,7 @@ func Open(cfg Config) (q *Queue, err error) {
 
 func (o *opening) queue() *Queue {
 	return &Queue{
-		lanes:  o.dev.lanes(o.cfg.MTU),
+		lanes:  o.dev.lanes(o.cfg.MTU, o.cfg.Rings),
 		index:  o.iface.index,
 		cfg:    o.cfg,
 		neighs: map[netip.Addr][6]byte{},

@@ -224,6 +224,12 @@ func (c *container) Close() error { return errors.Join(c.peer.Close(), c.ns.Clos
 
 func TestConformance(t *testing.T) {
 	nstest.RequireRoot(t)
+	t.Run("a call for each", func(t *testing.T) { conforms(t, nil) })
+	t.Run("ring", func(t *testing.T) { conforms(t, mustOpenRing(t)) })
+}
+
+// conforms asks what is asked of every kind of queue, of lanes with that ring.
+func conforms(t *testing.T, ring *Ring) {
 	queuetest.Run(t, queuetest.Kind{
 		Open: func(t testing.TB, cfg queuetest.Config) (queues.Queue, queuetest.Peer) {
 			ns, err := nstest.Open()
@@ -233,6 +239,9 @@ func TestConformance(t *testing.T) {
 			silence(t, ns)
 			c := testConfig(ns)
 			c.Lanes, c.MTU, c.GSO = cfg.Lanes, cfg.MTU, cfg.GSO
+			for range cfg.Lanes {
+				c.Rings = append(c.Rings, ring)
+			}
 			q, err := Open(c)
 			if err != nil {
 				t.Fatal(err)

@@ -198,8 +198,26 @@ func (d *Daemon) makeSwitch() (err error) {
 		}
 		d.undo.Push("the steering program", d.steering.Close)
 	}
+	if err := d.openRings(); err != nil {
+		return err
+	}
 	d.resolver = neighbour.NewResolver(d.herald.send, d.moved)
 	return nil
+}
+
+// openRings makes what each worker writes into many TAPs by. Without, frames get
+// there as well, for more of its time.
+func (d *Daemon) openRings() error {
+	for range d.crew.size() {
+		r, err := tap.OpenRing()
+		if err != nil {
+			d.notice("each frame for a TAP takes a system call of its own: %v; see sysctl kernel.io_uring_disabled", err)
+			break
+		}
+		d.undo.Push("a ring of TAPs", r.Close)
+		d.rings = append(d.rings, r)
+	}
+	return d.at("switch: rings")
 }
 
 func (d *Daemon) addHostPort() error {

@@ -38,6 +38,7 @@ type Daemon struct {
 	nic      *nic.NIC
 	prog     *xdp.Program
 	steering *tap.Steering
+	rings    []*tap.Ring // by worker; none where the kernel has none
 	sw       *demux.Switch
 	crew     *crew
 	herald   *herald

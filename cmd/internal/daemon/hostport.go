@@ -70,7 +70,7 @@ func (d *Daemon) openHostTAP(h *hostPort) (*tap.Queue, error) {
 	for i := range maxHostPorts {
 		h.name = fmt.Sprintf("xdmx%d", i)
 		q, err := openTAP(tap.Config{Name: h.name, Owner: d.owner(hostOwner), MAC: h.mac, MTU: d.facts.MTU,
-			Lanes: d.crew.size(), GSO: true, Steering: d.steering})
+			Lanes: d.crew.size(), GSO: true, Steering: d.steering, Rings: d.rings})
 		var taken *tap.NameTakenError
 		if !errors.As(err, &taken) && !errors.Is(err, tap.ErrNotOurs) {
 			return q, err

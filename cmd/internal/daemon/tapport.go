@@ -72,7 +72,7 @@ func (d *Daemon) tapConfig(p *port, ns *netns.NetNS) tap.Config {
 	return tap.Config{
 		NetNS: ns, Name: p.spec.IfName, Owner: d.owner(p.spec.Name), MAC: p.mac(d.mac()), MTU: p.mtu(d.facts.MTU),
 		Lanes: d.crew.size(), Depth: p.spec.Depth, GSO: true, Addrs: p.spec.IPs, LinkLocal: p.id.LinkLocal,
-		Gateways: p.spec.Gateways, Steering: d.steering,
+		Gateways: p.spec.Gateways, Steering: d.steering, Rings: d.rings,
 	}
 }
 
