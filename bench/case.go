@@ -28,6 +28,9 @@ type testCase struct {
 	// Awake keeps the processors from halting: where they are a hypervisor's, what
 	// ending a halt takes is otherwise most of an idle round trip, and anybody's guess.
 	Awake bool
+	// FarThread has a kernel thread receive at the wire's far end, as another machine
+	// has processors of its own, in place of whoever sends.
+	FarThread bool
 	// HalfOf names a contender: the load is half of what it delivers of as much
 	// as the generator makes, found when the case begins. 0 Mpps then.
 	HalfOf string
@@ -66,6 +69,9 @@ func (c *testCase) name() string {
 	}
 	if c.OneCore != "" {
 		n += "/onecore-" + c.OneCore
+	}
+	if c.FarThread {
+		n += "/far-thread"
 	}
 	if c.HalfOf != "" {
 		n += "/half-" + c.HalfOf

@@ -114,6 +114,9 @@ func (l *caseList) streams() {
 		l.add(c, peers, 1)
 		c.Direction = tcpOut
 		l.add(c, append(slices.Clone(peers), "wire-gso"), 1)
+		c.FarThread = true
+		l.add(c, []string{"bridge", "xdpdemux", "wire-gso"}, 1)
+		c.FarThread = false
 		c.Direction, c.Limit = tcpLocal, "veth"
 		l.add(c, append([]string{"veth"}, peers...), 2)
 	}

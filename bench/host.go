@@ -60,7 +60,7 @@ func rigFacts() []string {
 		"IPv6 off in all namespaces, so that no frame but the benchmark's own is on the wire",
 		"processor 0: the generator, and the kernel's receive work; processor 1: the worker, and the one consumer process",
 		"a fixed load is bursts of the clock, of 64 frames or at least every 128 µs; round trips under load are those of probes among it, stamped by the kernel",
-		"TCP: iperf3, sender and receiver on different processors; checksum and segmentation offloads off at both ends of the wire, GRO on, but for the host's own TCP, whose veth has the kernel's defaults; IP and TCP of the wire's far end run on processor 0 (RPS)",
+		"TCP: iperf3, sender and receiver on different processors; checksum and segmentation offloads off at both ends of the wire, GRO on, but for the host's own TCP, whose veth has the kernel's defaults; IP and TCP of the wire's far end run on processor 0 (RPS), and all of it does, in a kernel thread, in the cases named far-thread",
 		"to the wire and between containers, where no generator runs: the containers' process on processor 0, the worker with the kernel's transmit work on 1; ring to ring: the sender on 0, the receiver on 1",
 	}
 }

@@ -23,8 +23,7 @@ const (
 func (s *stage) gather(b *bed, c *testCase) {
 	switch c.OneCore {
 	case oneCoreThreaded:
-		setDevice(b, s.rig.Host, s.rig.NIC, "threaded", "1")
-		s.bindThread(b)
+		threadedNAPI(b, s.rig.Host, s.rig.NIC, workerCPU)
 	case oneCoreBusyPoll:
 		setDevice(b, s.rig.Host, s.rig.NIC, "napi_defer_hard_irqs", "2")
 		setDevice(b, s.rig.Host, s.rig.NIC, "gro_flush_timeout", "200000") // in ns: when the kernel takes over from a worker that does not poll
@@ -39,23 +38,25 @@ func setDevice(b *bed, ns *nictest.NS, device, key, value string) {
 	ns.Run(b, "unshare", "--mount", "sh", "-c", line)
 }
 
-// bindThread binds the NIC's kernel thread, which is the newest of that name.
-func (s *stage) bindThread(b *bed) {
+// threadedNAPI has a kernel thread do a device's receive work, on one processor: that
+// thread is the newest of its name.
+func threadedNAPI(b *bed, ns *nictest.NS, device string, cpu int) {
+	setDevice(b, ns, device, "threaded", "1")
 	newest := 0
 	files, _ := filepath.Glob("/proc/[0-9]*/comm")
 	for _, f := range files {
 		text, _ := os.ReadFile(f)
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		if strings.HasPrefix(string(text), "napi/"+s.rig.NIC) {
+		if strings.HasPrefix(string(text), "napi/"+device+"-") {
 			newest = max(newest, pid)
 		}
 	}
 	if newest == 0 {
-		b.Skipf("the kernel made no thread for the NIC's receive work")
+		b.Skipf("the kernel made no thread for the receive work of %s", device)
 	}
 	var one unix.CPUSet
-	one.Set(workerCPU)
+	one.Set(cpu)
 	if err := unix.SchedSetaffinity(newest, &one); err != nil {
-		b.Fatalf("binding the thread of the NIC's receive work: %v", err)
+		b.Fatalf("binding the thread of the receive work of %s: %v", device, err)
 	}
 }

@@ -143,7 +143,7 @@ func TestNamesTellCasesApart(t *testing.T) {
 	for _, change := range []func(*testCase){
 		func(c *testCase) { c.Zipf = true }, func(c *testCase) { c.Random = true },
 		func(c *testCase) { c.Blocking = true }, func(c *testCase) { c.Awake = true }, func(c *testCase) { c.Mpps = 0.5 },
-		func(c *testCase) { c.Size = "IMIX" }, func(c *testCase) { c.Direction = wireOut },
+		func(c *testCase) { c.Size = "IMIX" }, func(c *testCase) { c.FarThread = true }, func(c *testCase) { c.Direction = wireOut },
 	} {
 		c := base
 		change(&c)

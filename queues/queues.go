@@ -3,7 +3,7 @@
 // lanes, one per worker. The kinds are the folders below: tap, memif, inproc. A
 // new kind is a folder that passes queuetest.Run. A kind whose lanes are better
 // delivered to many at once than one after the other also has DeliverAll, as
-// memif and inproc do: see demux.Courier.
+// all of them do so far: see demux.Courier.
 package queues
 
 import "github.com/xdpdemux/xdpdemux/demux/frame"

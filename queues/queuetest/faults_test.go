@@ -32,6 +32,9 @@ var faults = []struct{ fault, found string }{
 	{"count the refused one as taken", "deliver refuses what is too big"},
 	{"drop when full", "deliver says full"},
 	{"say full when gone", "deliver says gone"},
+	{"confuse neighbours", "deliver to many at once"},
+	{"say taken for all", "deliver to many at once"},
+	{"forget what was refused", "deliver to many at once"},
 	{"count what was not lost", "deliver and collect nothing"},
 	{"collect in another order", "collect order and bytes"},
 	{"collect without limit", "collect keeps to its limits"},
@@ -198,6 +201,22 @@ func (l *faultyLane) Deliver(f []frame.Frame) (int, frame.Refusal) {
 		}
 	}
 	return l.answer(l.Lane.Deliver(f))
+}
+
+// DeliverAll is Deliver of each.
+func (l *faultyLane) DeliverAll(d []frame.Delivery) {
+	if l.fault == "confuse neighbours" {
+		d[0].Lane, d[2].Lane = d[2].Lane, d[0].Lane
+	}
+	for i := range d {
+		d[i].Taken, d[i].Why = d[i].Lane.(*faultyLane).Deliver(d[i].Frames)
+		switch {
+		case l.fault == "say taken for all" && i > 0:
+			d[i].Taken, d[i].Why = d[0].Taken, d[0].Why
+		case l.fault == "forget what was refused" && d[i].Why == frame.TooBig:
+			d[i].Frames[d[i].Taken], d[i].Frames[len(d[i].Frames)-1] = d[i].Frames[len(d[i].Frames)-1], d[i].Frames[d[i].Taken]
+		}
+	}
 }
 
 // cut makes frames smaller that it should not.

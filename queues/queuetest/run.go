@@ -21,6 +21,7 @@ func Run(t *testing.T, kind Kind) {
 		{"deliver refuses what is too big", deliverTooBig},
 		{"deliver says full", deliverFull},
 		{"deliver says gone", deliverGone},
+		{"deliver to many at once", together},
 		{"deliver and collect nothing", nothing},
 		{"collect order and bytes", collectOrder},
 		{"collect keeps to its limits", collectLimits},

@@ -53,6 +53,7 @@ type machine struct {
 	*nictest.Rig
 	t                *testing.T
 	runDir, stateDir string
+	lacks            string // what the kernel shall seem to lack to the daemon; see lacks
 	daemon           *nictest.Process
 }
 
@@ -87,7 +88,11 @@ func (m *machine) program(args ...string) []string {
 // attach starts the daemon and waits until it says that it is ready.
 func (m *machine) attach(args ...string) {
 	m.t.Helper()
-	m.daemon = m.Host.Start(m.t, "env", m.program(append([]string{"attach", m.NIC}, args...)...)...)
+	line := m.program(append([]string{"attach", m.NIC}, args...)...)
+	if m.lacks != "" {
+		line = without(m.t, m.lacks, line)
+	}
+	m.daemon = m.Host.Start(m.t, "env", line...)
 	daemon := m.daemon
 	m.t.Cleanup(func() {
 		if err := end(daemon); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -32,15 +33,32 @@ var lacks = map[string]deny{
 	"AF_XDP":     {unix.SYS_SOCKET, 0, unix.AF_XDP, unix.EAFNOSUPPORT},
 	"xdp.frags":  {unix.SYS_BPF, 0, unix.BPF_PROG_LOAD, unix.EINVAL},
 	"XDP_USE_SG": {unix.SYS_BIND, 2, uint32(unsafe.Sizeof(unix.RawSockaddrXDP{})), unix.EINVAL},
+	"io_uring":   {unix.SYS_IO_URING_SETUP, 0, 64, unix.EPERM}, // as sysctl kernel.io_uring_disabled says
 }
 
-// becomeOnOldKernel replaces the process by a program that finds itself on Linux
-// 2.6 without a feature. It returns only if that fails.
+// needed are those of them that attach cannot do without.
+var needed = []string{"AF_XDP", "xdp.frags", "XDP_USE_SG"}
+
+// without is a command line for env by which a program runs where a feature is
+// lacking.
+func without(t testing.TB, feature string, line []string) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]string{lacksEnv + "=" + feature, self, "env"}, line...)
+}
+
+// becomeOnOldKernel replaces the process by a program that finds itself without a
+// feature, and on Linux 2.6 if it needs that one. It returns only if that fails.
 func becomeOnOldKernel(feature string, argv []string) error {
 	runtime.LockOSThread() // what follows is of this thread, and the program inherits it
 	const uname26 = 0x0020000
-	if _, _, errno := unix.Syscall(unix.SYS_PERSONALITY, uname26, 0, 0); errno != 0 {
-		return fmt.Errorf("personality: %w", errno)
+	if slices.Contains(needed, feature) {
+		if _, _, errno := unix.Syscall(unix.SYS_PERSONALITY, uname26, 0, 0); errno != 0 {
+			return fmt.Errorf("personality: %w", errno)
+		}
 	}
 	d, ok := lacks[feature]
 	if !ok {
@@ -73,15 +91,11 @@ func becomeOnOldKernel(feature string, argv []string) error {
 // says what, and from which release on it is there, and leaves no trace.
 func TestKernelIsTooOld(t *testing.T) {
 	m := newMachine(t, nictest.Config{})
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	before := m.snapshot()
-	for feature := range lacks {
+	for _, feature := range needed {
 		t.Run(feature, func(t *testing.T) {
 			m := m.in(t)
-			cmd := m.Host.Command("env", append([]string{lacksEnv + "=" + feature, self, "env"}, m.program("attach", m.NIC)...)...)
+			cmd := m.Host.Command("env", without(t, feature, m.program("attach", m.NIC))...)
 			m.refusedAs(cmd, refusal{code: failed, say: []string{"this kernel has no", feature, "run Linux 6.6 or later"}})
 			m.requireNoRemains()
 		})
