@@ -25,8 +25,7 @@ type courier struct {
 }
 
 // together tells whether a lane is delivered to together with others of its kind.
-// One that runs somebody else's code is not while it, or whoever it may be, is
-// watched.
+// One that runs somebody else's code is not while it is watched.
 func (w *worker) together(to *laneSlot) bool {
 	switch {
 	case to.kind == 0 || to.flags&laneRemote != 0:
@@ -34,7 +33,7 @@ func (w *worker) together(to *laneSlot) bool {
 	case to.flags&laneForeign == 0:
 		return true
 	}
-	return !w.joint.isApart() && !to.st.meter.suspect && to.st.slow.Load() == nil
+	return to.st.slow.Load() == nil && !to.st.meter.alone()
 }
 
 // add gives the frames to whoever delivers them together with others. The
@@ -98,11 +97,17 @@ func (w *worker) joinFor(to *laneSlot, f []frame.Frame) []frame.Frame {
 }
 
 // sendForeign is send for lanes of which some run somebody else's code, and looks
-// at the clock.
+// at the clock. After a dear call all of these are suspect, until they have been
+// cheap by themselves.
 func (w *worker) sendForeign(to []*laneSlot, d []frame.Delivery) {
 	start := w.sw.clock()
 	w.send(to, d)
 	took := w.sw.clock() - start
-	w.joint.charge(took, d)
 	w.work += int(took / workTime)
+	if took <= jointFrame || !dear(took, d) {
+		return
+	}
+	for _, l := range to {
+		l.st.meter.suspect = true // of a lane that is not charged, it means nothing
+	}
 }

@@ -37,7 +37,6 @@ func (w *worker) deliverGroups(f []frame.Frame) {
 			w.deliver(p.to, g.frames(p))
 		}
 	}
-	w.joint.settle()
 	w.sendCouriers()
 }
 
@@ -59,28 +58,29 @@ func (w *worker) give(to *laneSlot, f []frame.Frame) {
 	if to.offloads&frame.OffloadGather != 0 {
 		f, _ = w.join.Coalesce(f, int(to.maxFrame), to.offloads)
 	}
+	if to.kind != 0 && to.flags&laneForeign != 0 && len(f) > 1 {
+		f = w.giveAtOnce(to, f)
+	}
 	w.push(to, f)
+}
+
+// giveAtOnce has a lane that runs somebody else's code take the frames by a Courier,
+// which may be faster for it than one by one also without others. It returns those
+// that are still to be tried.
+func (w *worker) giveAtOnce(to *laneSlot, f []frame.Frame) []frame.Frame {
+	d := &w.couriers.one
+	d[0] = frame.Delivery{Lane: to.lane, Frames: f}
+	to.lane.(Courier).DeliverAll(d[:])
+	return w.took(to, f, d[0].Taken, d[0].Why)
 }
 
 // push has the lane copy the frames such as they are. A refused frame is counted
 // and the next one tried, unless none can succeed.
 func (w *worker) push(to *laneSlot, f []frame.Frame) {
 	for len(f) > 0 {
-		n, why := w.hand(to, f)
+		n, why := to.lane.Deliver(f)
 		f = w.took(to, f, n, why)
 	}
-}
-
-// hand gives the frames to the lane. One that runs somebody else's code takes
-// several by a Courier in one go, where others are as fast without.
-func (w *worker) hand(to *laneSlot, f []frame.Frame) (int, frame.Refusal) {
-	if to.kind == 0 || to.flags&laneForeign == 0 || len(f) == 1 {
-		return to.lane.Deliver(f)
-	}
-	d := &w.couriers.one
-	d[0] = frame.Delivery{Lane: to.lane, Frames: f}
-	to.lane.(Courier).DeliverAll(d[:])
-	return d[0].Taken, d[0].Why
 }
 
 // took counts what became of frames of which a lane has taken n, and returns

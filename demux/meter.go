@@ -11,15 +11,15 @@ const (
 	slowFrame    = 20_000    // ns: a TAP without a firewall costs 3 µs
 	slowByte     = 2         // ns for each byte besides: copying a super-frame and serving its segments takes 1
 	slowStrikes  = 32        // dear calls, less two for each cheap one
-	chunkTime    = 200_000   // ns: about how long one call may take
+	chunkTime    = 200_000   // ns: about how long one call for one lane may take
 	chunkUnknown = 8         // frames in one call while the cost is not known
 )
 
-// What makes a worker deliver to lanes one by one that it may deliver to
-// together.
+// What has a lane looked at by itself that is delivered to together with others: one
+// call's time does not tell whose it was.
 const (
 	jointFrame = slowFrame / 2 // ns: TAPs whose memory is cold cost 3-8 µs
-	jointCalls = 32            // one batch of so many is looked at anyway
+	jointCalls = 32            // of so many batches one is looked at anyway
 )
 
 // meter charges a lane for the time of its Deliver.
@@ -29,6 +29,18 @@ type meter struct {
 	last    int64 // when it was charged
 	strikes uint8
 	suspect bool // the last call was dear, at least by the clock on the wall
+	joint   uint8
+}
+
+// alone tells whether the lane's next frames are to be delivered by themselves: the
+// last call was dear, or has not been looked at for a while, since one dear lane among
+// many cheap ones does not show.
+func (m *meter) alone() bool {
+	if m.suspect {
+		return true
+	}
+	m.joint = (m.joint + 1) % jointCalls
+	return m.joint == 0
 }
 
 // chunk is how many frames to deliver before the clock is read again.
@@ -63,36 +75,7 @@ func (m *meter) charge(now, own int64, n int, bytes uint64) bool {
 	return m.strikes == slowStrikes && m.spent > slowCredit
 }
 
-// jointMeter watches lanes that are delivered to together: one call's time does not
-// tell whose it was. After a dear call, and else once in a while, since a few dear
-// frames do not show among many, the next batch is delivered lane by lane. Whoever
-// is dear then is suspect, and stays apart from the others until it is not.
-type jointMeter struct {
-	apart  bool // the lanes of the next batch are delivered to one by one
-	looked bool // some of this batch are
-	calls  uint8
-}
-
-// isApart tells whether the lanes of this batch are delivered to one by one.
-func (m *jointMeter) isApart() bool {
-	m.looked = m.looked || m.apart
-	return m.apart
-}
-
-// settle ends a batch.
-func (m *jointMeter) settle() {
-	if m.looked {
-		m.apart, m.looked = false, false
-	}
-}
-
-// charge notes a call for several lanes that took so many nanoseconds.
-func (m *jointMeter) charge(took int64, d []frame.Delivery) {
-	m.calls = (m.calls + 1) % jointCalls
-	m.apart = m.calls == 0 || took > jointFrame && dear(took, d)
-}
-
-// dear tells whether the frames cost more than frames do.
+// dear tells whether frames that were delivered together cost more than frames do.
 func dear(took int64, d []frame.Delivery) bool {
 	n, bytes := 0, uint64(0)
 	for i := range d {

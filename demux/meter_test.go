@@ -54,9 +54,8 @@ func TestMeterChunks(t *testing.T) {
 	}
 }
 
-// TestJointMeter is when lanes that are delivered to together are looked at one by
-// one: behind a dear call, and once in a while.
-func TestJointMeter(t *testing.T) {
+// TestDearTogether is what a call for several lanes may take.
+func TestDearTogether(t *testing.T) {
 	const us = 1000
 	of := func(lanes, each, size int) (d []frame.Delivery) {
 		for range lanes {
@@ -69,10 +68,10 @@ func TestJointMeter(t *testing.T) {
 		return d
 	}
 	for _, c := range []struct {
-		name  string
-		took  int64
-		d     []frame.Delivery
-		apart bool
+		name string
+		took int64
+		d    []frame.Delivery
+		dear bool
 	}{
 		{"cheap ones", 64 * 3 * us, of(64, 1, 60), false},
 		{"cold ones", 64 * 9 * us, of(64, 1, 60), false},
@@ -80,26 +79,27 @@ func TestJointMeter(t *testing.T) {
 		{"five dear of 64", 59*3*us + 5*166*us, of(64, 1, 60), true},
 		{"super-frames", 4 * 100 * us, of(2, 2, 64000), false},
 	} {
-		var m jointMeter
-		if m.charge(c.took, c.d); m.apart != c.apart {
-			t.Errorf("%s: apart is %v", c.name, m.apart)
+		if got := dear(c.took, c.d); got != c.dear {
+			t.Errorf("%s: dear is %v", c.name, got)
 		}
 	}
-	var m jointMeter
-	apart := 0
-	for range 10 * (jointCalls + 1) {
-		if m.isApart() {
-			apart++
-		} else {
-			m.charge(us, of(2, 1, 60))
+}
+
+// TestLookedAtAlone is how often a lane is delivered to by itself.
+func TestLookedAtAlone(t *testing.T) {
+	m, alone := meter{}, 0
+	for range 10 * jointCalls {
+		if m.alone() {
+			alone++
 		}
-		m.settle()
 	}
-	if apart != 10 {
-		t.Errorf("of %d batches %d were looked at", 10*(jointCalls+1), apart)
+	if alone != 10 {
+		t.Errorf("%d times of %d", alone, 10*jointCalls)
 	}
-	m = jointMeter{apart: true}
-	if m.settle(); !m.apart {
-		t.Error("a batch that had no such lanes ended it")
+	m.suspect = true
+	for range 3 {
+		if !m.alone() {
+			t.Error("who is suspect is delivered to together with others")
+		}
 	}
 }

@@ -68,8 +68,9 @@ type Courier interface {
 	Lane
 	// DeliverAll does what Deliver of each Lane in d, at most 64 and none twice,
 	// would do, and fills in what that would return. It is called where Deliver
-	// might be. It need not stop at a refused frame if it moves those of its lane
-	// that it took before those that it refused.
+	// might be. It may go on behind a refused frame, if it moves those of its lane
+	// that it took before those that it refused: Taken counts the former, and Why is
+	// about the first of the latter.
 	DeliverAll(d []frame.Delivery)
 }
 

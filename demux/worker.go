@@ -50,7 +50,6 @@ type worker struct {
 	way      way
 	group    grouper
 	couriers couriers
-	joint    jointMeter
 	rx       [batch]frame.Frame
 
 	// Warm: of what is not every frame's.

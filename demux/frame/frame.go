@@ -72,8 +72,7 @@ const (
 )
 
 // Delivery is what one lane of several is handed in one call, and what became of
-// it: Taken and Why are what Deliver of that lane would have returned. The first
-// Taken of Frames were taken.
+// it: the first Taken of Frames were taken, and Why is why the next one was not.
 type Delivery struct {
 	Lane   any
 	Frames []Frame

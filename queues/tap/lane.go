@@ -95,7 +95,7 @@ func (l *Lane) Deliver(f []frame.Frame) (int, frame.Refusal) {
 // DeliverAll is described at demux.Courier. By whom the lanes of d are served does
 // not matter: a ring that is in use is done without.
 func (l *Lane) DeliverAll(d []frame.Delivery) {
-	if framesOf(d) >= ringLeast && l.ring.take() {
+	if writes(d) >= ringLeast && l.ring.take() {
 		l.ring.deliver(d)
 		l.ring.giveBack()
 		return
@@ -105,9 +105,17 @@ func (l *Lane) DeliverAll(d []frame.Delivery) {
 	}
 }
 
-func framesOf(d []frame.Delivery) (n int) {
+// writes is how many there would be, but no more than matter.
+func writes(d []frame.Delivery) (n int) {
 	for i := range d {
-		n += len(d[i].Frames)
+		for k := range d[i].Frames {
+			if d[i].Frames[k].GSO != frame.GSOPiece {
+				n++
+			}
+			if n == ringLeast {
+				return n
+			}
+		}
 	}
 	return n
 }

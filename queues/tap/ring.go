@@ -14,7 +14,7 @@ import (
 // ringSlots is how many frames one system call takes at most.
 const ringSlots = 64
 
-// ringLeast is from how many frames on the ring is faster than a system call for each.
+// ringLeast is from how many writes on the ring is faster than a system call for each.
 const ringLeast = 4
 
 // ErrNoRing is that the kernel has no io_uring for this process, which is for who
@@ -51,11 +51,12 @@ type ringSlot struct {
 
 // The results of a slot beside those of write(2).
 const (
-	notTaken = -int32(unix.EAGAIN)
-	noNowait = -int32(unix.EOPNOTSUPP)
+	notAsked = -int32(unix.EINPROGRESS) // the kernel has not looked at it
+	noNowait = -int32(unix.EOPNOTSUPP)  // it cannot do it without waiting
 )
 
-// OpenRing makes a ring, which needs Linux 5.4. What goes wrong is an ErrNoRing.
+// OpenRing makes a ring, which helps from Linux 6.4 on, where a TAP can be asked not to
+// wait. What goes wrong is an ErrNoRing.
 func OpenRing() (*Ring, error) {
 	r := &Ring{}
 	if err := r.open(); err != nil {
@@ -138,8 +139,10 @@ func (r *Ring) flush(d []frame.Delivery) {
 		case s.result == noNowait:
 			r.unfit.Store(true)
 			r.writeOut(o, s)
-		case o.Why == frame.Accepted:
-			o.Why = o.Lane.(*Lane).refusal(unix.Errno(-s.result))
+		case s.result == notAsked:
+			r.writeOut(o, s)
+		default:
+			r.refused(o, unix.Errno(-s.result))
 		}
 	}
 	clear(r.iov[:r.used])
@@ -157,8 +160,17 @@ func advance(o *frame.Delivery, at, n int) {
 	o.Taken += n
 }
 
-// writeOut delivers what the kernel does not take by a ring. Nothing of the same lane
-// has been refused before, since nothing of any lane was taken.
+// refused notes that a frame was. That a lane is full or gone counts for all that it
+// did not take: who tried such a one again would have it overtaken.
+func (r *Ring) refused(o *frame.Delivery, errno unix.Errno) {
+	why := o.Lane.(*Lane).refusal(errno)
+	if o.Why == frame.Accepted || o.Why == frame.TooBig {
+		o.Why = why
+	}
+}
+
+// writeOut delivers by a system call what the kernel does not take by a ring, unless
+// something before it was refused.
 func (r *Ring) writeOut(o *frame.Delivery, s *ringSlot) {
 	if o.Why != frame.Accepted {
 		return
@@ -170,11 +182,12 @@ func (r *Ring) writeOut(o *frame.Delivery, s *ringSlot) {
 }
 
 // submit hands the slots to the kernel and returns when it has done with all of
-// them: then the frames are the caller's again. Every frame is asked for without
-// waiting (RWF_NOWAIT), so the kernel has done when it has looked at them once.
+// them: then the frames are the caller's again. Every write asks not to wait
+// (RWF_NOWAIT), so that the kernel leaves none to a thread of its own, and this takes
+// no longer than the containers' receive paths do.
 func (r *Ring) submit() {
 	for i := range r.n {
-		r.slots[i].result = notTaken
+		r.slots[i].result = notAsked
 	}
 	r.queue.publish(r.n)
 	submitted, done := 0, 0
@@ -188,6 +201,8 @@ func (r *Ring) submit() {
 		}
 		if done == submitted { // the kernel takes no more of them
 			r.queue.withdraw(r.n - submitted)
+			passes := errno == unix.EAGAIN || errno == unix.EBUSY || errno == unix.ENOMEM
+			r.unfit.Store(!passes)
 			return
 		}
 	}

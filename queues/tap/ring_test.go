@@ -147,6 +147,7 @@ func TestRingRefuses(t *testing.T) {
 		{"two of them", map[int]unix.Errno{0: unix.EINVAL, 3: unix.EFAULT}, 4, frame.TooBig, []int{1, 2, 4, 5, 0, 3}},
 		{"the last", map[int]unix.Errno{5: unix.EINVAL}, 5, frame.TooBig, []int{0, 1, 2, 3, 4, 5}},
 		{"no memory", map[int]unix.Errno{2: unix.ENOMEM, 3: unix.ENOMEM}, 4, frame.Full, []int{0, 1, 4, 5, 2, 3}},
+		{"one for its own sake, and no memory", map[int]unix.Errno{1: unix.EINVAL, 3: unix.ENOMEM}, 4, frame.Full, []int{0, 2, 4, 5, 1, 3}},
 		{"gone in the middle", map[int]unix.Errno{4: unix.EIO, 5: unix.EIO}, 4, frame.Gone, []int{0, 1, 2, 3, 4, 5}},
 		{"all", map[int]unix.Errno{0: unix.EBADFD, 1: unix.EBADFD, 2: unix.EBADFD, 3: unix.EBADFD, 4: unix.EBADFD, 5: unix.EBADFD}, 0, frame.Gone, []int{0, 1, 2, 3, 4, 5}},
 	} {
@@ -219,29 +220,39 @@ func TestRingPieces(t *testing.T) {
 	}
 }
 
-// TestRingSubmits is a kernel that takes the entries in part, is interrupted, or has
-// no memory for more.
+// TestRingSubmits is a kernel that takes the entries in part, is interrupted, has no
+// memory for more, or does not let the process: what it does not take is written.
 func TestRingSubmits(t *testing.T) {
+	sink, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
 	for _, c := range []struct {
 		name    string
 		submits int
 		errs    []unix.Errno
-		taken   int
-		why     frame.Refusal
+		taken   int // by the ring
+		unfit   bool
 	}{
-		{"three at once", 3, nil, 150, frame.Accepted},
-		{"interrupted", 0, []unix.Errno{unix.EINTR, 0, unix.EINTR, unix.EINTR}, 150, frame.Accepted},
-		{"no memory", 0, []unix.Errno{unix.EAGAIN}, 86, frame.Full},
-		{"no memory after ten", 10, []unix.Errno{0, unix.ENOMEM}, 96, frame.Full},
-		{"none at all", 0, []unix.Errno{unix.EBUSY, unix.EBUSY, unix.EBUSY}, 0, frame.Full},
+		{"three at once", 3, nil, 150, false},
+		{"interrupted", 0, []unix.Errno{unix.EINTR, 0, unix.EINTR, unix.EINTR}, 150, false},
+		{"no memory", 0, []unix.Errno{unix.EAGAIN}, 86, false},
+		{"no memory after ten", 10, []unix.Errno{0, unix.ENOMEM}, 96, false},
+		{"none at all", 0, []unix.Errno{unix.EBUSY, unix.EBUSY, unix.EBUSY}, 0, false},
+		{"not allowed", 0, []unix.Errno{unix.EPERM, unix.EPERM, unix.EPERM}, 0, true},
 	} {
 		k := newRingKernel(t, func(*ringSlot) int32 { return 70 })
 		k.submits, k.errs = c.submits, c.errs
-		l := laneOn(k.r)
+		l := newLane(int(sink.Fd()), DefaultMTU, 0)
+		l.ring = k.r
 		f := numbered(150) // more than there are slots
 		n, why := deliverTo(l, f)
-		if n != c.taken || why != c.why || k.taken != c.taken {
-			t.Errorf("%s: %d taken, %v; the kernel got %d", c.name, n, why, k.taken)
+		if n != 150 || why != frame.Accepted || k.taken != c.taken || !slices.IsSorted(numbers(f)) {
+			t.Errorf("%s: %d taken, %v; the kernel got %d by the ring", c.name, n, why, k.taken)
+		}
+		if k.r.unfit.Load() != c.unfit {
+			t.Errorf("%s: the ring is not used again: %v", c.name, !c.unfit)
 		}
 		if n, why := deliverTo(l, numbered(64)); n != 64 || why != frame.Accepted {
 			t.Errorf("%s: afterwards %d of 64 are taken, %v", c.name, n, why)
@@ -409,6 +420,9 @@ func TestRingDelivers(t *testing.T) {
 				}
 			}
 		}
+	}
+	if ring.unfit.Load() {
+		t.Error("the kernel does not write to TAPs by a ring")
 	}
 }
 

@@ -138,6 +138,9 @@ func (r *Ring) open() (err error) {
 		}
 		return int(n), 0
 	}
+	if _, errno := r.enter(0, 0); errno != 0 { // a filter may know the one call and not the other
+		return fmt.Errorf("io_uring_enter: %w", errno)
+	}
 	return nil
 }
 

@@ -208,10 +208,10 @@ func (d *Daemon) makeSwitch() (err error) {
 // openRings makes what each worker writes into many TAPs by. Without, frames get
 // there as well, for more of its time.
 func (d *Daemon) openRings() error {
-	for range d.crew.size() {
+	for i := range d.crew.size() {
 		r, err := tap.OpenRing()
 		if err != nil {
-			d.notice("each frame for a TAP takes a system call of its own: %v; see sysctl kernel.io_uring_disabled", err)
+			d.notice("from worker %d on each frame for a TAP takes a system call of its own: %v; see sysctl kernel.io_uring_disabled", i, err)
 			break
 		}
 		d.undo.Push("a ring of TAPs", r.Close)
