@@ -89,6 +89,14 @@ func (c *crowd) populate() {
 				return frame.Accepted
 			}
 		}
+		if i == 9 { // takes no frame of some lengths
+			lc.Refuse = func(f *frame.Frame) frame.Refusal {
+				if len(f.Data)%5 == 0 {
+					return frame.TooBig
+				}
+				return frame.Accepted
+			}
+		}
 		p := c.tempered(cfg, lc, i)
 		ids, err := c.sw.Attach(p.cfg)
 		c.ok(err)

@@ -16,6 +16,7 @@ import (
 type office struct {
 	t     *testing.T
 	calls atomic.Int64
+	never any // a lane that must not be delivered to together with others
 }
 
 // all delivers to each lane in turn, and reports a call that Courier rules out. It
@@ -24,7 +25,7 @@ func (c *office) all(d []frame.Delivery, of func(any) *demuxtest.Lane) {
 	c.calls.Add(1)
 	seen := map[any]bool{}
 	for i := range d {
-		if seen[d[i].Lane] || len(d) > batch {
+		if seen[d[i].Lane] || len(d) > batch || d[i].Lane == c.never {
 			c.t.Errorf("delivery %d of %d is to the lane of another", i, len(d))
 		}
 		seen[d[i].Lane] = true

@@ -463,7 +463,7 @@ func TestSlowInCompany(t *testing.T) {
 			t.Errorf("%d ports: in 100 batches they were delivered to together %d times", ports, c.desk.calls.Load())
 		}
 		c.dear.Store(166_000)
-		start := c.clock.now()
+		start, together := c.clock.now(), c.desk.calls.Load()
 		for c.sw.Stats().SlowLanes == 0 {
 			if c.clock.now()-start > 20*slowCredit {
 				t.Fatalf("%d ports: the worker has lost %v to the slow one", ports, time.Duration(c.clock.now()-start))
@@ -477,6 +477,9 @@ func TestSlowInCompany(t *testing.T) {
 		}
 		c.whole()
 		if ports == 2 {
+			if n := c.desk.calls.Load() - together; n > 2 {
+				t.Errorf("the two were delivered to together %d times since one is dear", n)
+			}
 			continue // the other one has no company any more
 		}
 		c.dear.Store(3_000) // whose thread moves the same clock
@@ -510,5 +513,22 @@ func TestSlowInTurns(t *testing.T) {
 			t.Errorf("%d batches between: another port is slow", between)
 		}
 		c.whole()
+	}
+}
+
+// TestSlowHasNoCompany is a port on a slow lane, whose thread alone may deliver to it.
+func TestSlowHasNoCompany(t *testing.T) {
+	c := newCrowded(t, 4)
+	w := c.sw.workers[0]
+	to := w.lanes.at(c.ids[0].Slot)
+	c.desk.never = to.lane
+	w.enter()
+	w.goSlow(to)
+	for range 2 * jointCalls {
+		c.arrive()
+	}
+	c.whole()
+	if n := c.desk.calls.Load(); n < jointCalls {
+		t.Errorf("the others were delivered to together %d times", n)
 	}
 }

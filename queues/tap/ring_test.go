@@ -82,7 +82,7 @@ func (k *ringKernel) enter(submit, wait uint32) (int, unix.Errno) {
 	for range n {
 		e := &m.entries[k.head%ringSlots]
 		k.head++
-		if e.opcode != ringOpWritev || e.rwFlags != writeNowait || e.len != 1+uint32(k.r.slots[e.slot].n) {
+		if e.opcode != ringOpWritev || e.rwFlags != unix.RWF_NOWAIT || e.len != 1+uint32(k.r.slots[e.slot].n) {
 			k.t.Fatalf("entry %+v", *e)
 		}
 		done = append(done, ringResult{slot: e.slot, result: k.answer(&k.r.slots[e.slot])})

@@ -18,7 +18,6 @@ const (
 	ringEnterGetevents = 1 << 0
 	ringOneMapping     = 1 << 0 // IORING_FEAT_SINGLE_MMAP
 	ringMapEntries     = 0x10000000
-	writeNowait        = 0x8 // RWF_NOWAIT of linux/fs.h
 )
 
 // ringParams is struct io_uring_params.
@@ -96,7 +95,7 @@ func (r *Ring) put(fd int, f []frame.Frame, s ringSlot) {
 		iov[1+i].SetLen(len(f[i].Data))
 	}
 	*r.queue.entry(r.n) = ringEntry{
-		opcode: ringOpWritev, fd: int32(fd), rwFlags: writeNowait,
+		opcode: ringOpWritev, fd: int32(fd), rwFlags: unix.RWF_NOWAIT,
 		addr: uint64(uintptr(unsafe.Pointer(&iov[0]))), len: uint32(len(iov)), slot: uint64(r.n),
 	}
 	r.slots[r.n] = s
