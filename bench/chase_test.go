@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime"
 	"testing"
 )
 
@@ -26,9 +25,7 @@ func TestCycleGoesThroughAll(t *testing.T) {
 
 // TestEverySizeIsTimed, and none of them takes nothing.
 func TestEverySizeIsTimed(t *testing.T) {
-	if runtime.NumCPU() < leastCPUs {
-		t.Skipf("needs %d processors", leastCPUs)
-	}
+	needProcessors(t)
 	waits, err := chaseAll()
 	if err != nil || len(waits) != len(chased()) {
 		t.Fatalf("%v, %v", waits, err)

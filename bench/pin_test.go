@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/xdpdemux/xdpdemux/nic/nictest"
 )
 
 // TestPinned has many goroutines take turns on one processor: afterwards every
@@ -66,4 +69,12 @@ func allowed(t *testing.T, status string) string {
 	}
 	t.Fatalf("%s does not say", status)
 	return ""
+}
+
+// needProcessors ends a test for which there are too few.
+func needProcessors(t *testing.T) {
+	t.Helper()
+	if runtime.NumCPU() < leastCPUs {
+		nictest.Missing(t, fmt.Sprintf("%d processors", leastCPUs))
+	}
 }

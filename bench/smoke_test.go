@@ -25,9 +25,7 @@ const smokeRounds = 20
 // traffic as no machine is too slow for. Nothing is timed.
 func TestEveryFrameArrivesIntact(t *testing.T) {
 	nictest.RequireRoot(t)
-	if err := able(); err != nil {
-		t.Skip(err)
-	}
+	needProcessors(t)
 	for _, c := range []testCase{
 		{Direction: wireIn, Size: "64B", Containers: 1},
 		{Direction: wireIn, Size: "IMIX", Containers: 12, Random: true, Zipf: true},
@@ -152,7 +150,7 @@ func awaitProbes(t *testing.T, s *stage) {
 func TestTheDaemonIsMeasured(t *testing.T) {
 	nictest.RequireRoot(t)
 	if _, err := findDaemon(); err != nil {
-		t.Skip(err)
+		nictest.Missing(t, "xdpdemux: "+err.Error())
 	}
 	t.Run("density", func(t *testing.T) {
 		c := testCase{Direction: density, Containers: 3, Size: "ports"}

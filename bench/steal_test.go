@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -22,9 +21,7 @@ func TestStolenTime(t *testing.T) {
 }
 
 func TestStolenTimeOfThisMachine(t *testing.T) {
-	if runtime.NumCPU() < leastCPUs {
-		t.Skipf("needs %d processors", leastCPUs)
-	}
+	needProcessors(t)
 	before, err := readSteal()
 	if err != nil {
 		t.Fatal(err)

@@ -144,10 +144,10 @@ func withoutOffloads(b *bed, rig *nictest.Rig) {
 // farEndApart keeps IP and TCP of the wire's far end on the generator's processor,
 // with receive packet steering. They would run on whichever sends the frame, and a
 // worker that sends an acknowledgement would find itself sending the next data on
-// behalf of the machine at the other end. What the device itself does, joining
-// segments among it, stays where the frame is sent, so that a frame that is sent by
-// itself is received by itself: unless a thread does it. That has 256 frames of room
-// and loses what is beyond, which is where many frames at once fare worse.
+// behalf of the machine at the other end. The device's own receive work, which joins
+// segments, stays with the sender: what is sent frame by frame is received frame by
+// frame, and never joined. With thread it has a kernel thread, whose ring has room for
+// 256 frames and loses what is beyond.
 func farEndApart(b *bed, rig *nictest.Rig, thread bool) {
 	if thread {
 		threadedNAPI(b, rig.Wire, rig.WireNIC, generatorCPU)

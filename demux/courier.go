@@ -104,7 +104,7 @@ func (w *worker) sendForeign(to []*laneSlot, d []frame.Delivery) {
 	w.send(to, d)
 	took := w.sw.clock() - start
 	w.work += int(took / workTime)
-	if took <= jointFrame || !dear(took, d) {
+	if !dear(took, d) {
 		return
 	}
 	for _, l := range to {

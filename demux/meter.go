@@ -28,13 +28,13 @@ type meter struct {
 	spent   int64 // ns used of slowCredit
 	last    int64 // when it was charged
 	strikes uint8
-	suspect bool // the last call was dear, at least by the clock on the wall
-	joint   uint8
+	suspect bool  // the last call was dear, at least by the clock on the wall
+	joint   uint8 // batches since the lane was last looked at by itself
 }
 
-// alone tells whether the lane's next frames are to be delivered by themselves: the
-// last call was dear, or has not been looked at for a while, since one dear lane among
-// many cheap ones does not show.
+// alone tells, once for each batch, whether the lane's frames in it are to be delivered
+// by themselves: the last call was dear, or the lane has not been looked at for a while,
+// since one dear lane among many cheap ones does not show.
 func (m *meter) alone() bool {
 	if m.suspect {
 		return true
@@ -77,12 +77,17 @@ func (m *meter) charge(now, own int64, n int, bytes uint64) bool {
 
 // dear tells whether frames that were delivered together cost more than frames do.
 func dear(took int64, d []frame.Delivery) bool {
-	n, bytes := 0, uint64(0)
+	limit := int64(0)
 	for i := range d {
-		n += len(d[i].Frames)
-		bytes += bytesOf(d[i].Frames)
+		limit += jointFrame * int64(len(d[i].Frames))
 	}
-	return took > jointFrame*int64(n)+slowByte*int64(bytes)
+	if took <= limit { // nearly always
+		return false
+	}
+	for i := range d {
+		limit += slowByte * int64(bytesOf(d[i].Frames))
+	}
+	return took > limit
 }
 
 // deliverForeign delivers to a lane that runs somebody else's code, and

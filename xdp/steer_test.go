@@ -13,6 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// missing ends a test that needs what this machine lacks; in CI, which has all that is
+// needed, it fails.
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("needs %s", what)
+	}
+	t.Skipf("needs %s", what)
+}
+
 func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {

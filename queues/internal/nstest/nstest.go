@@ -22,6 +22,17 @@ func RequireRoot(t testing.TB) {
 	}
 }
 
+// Missing ends a test that needs a program or a feature of the kernel that this machine
+// lacks: the test is skipped, and fails with CI=true in the environment, since a
+// machine of CI has all that is needed and must never pass by skipping.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("needs %s", what)
+	}
+	t.Skipf("needs %s", what)
+}
+
 // New makes a network namespace that lasts until the end of the test.
 func New(t testing.TB) *netns.NetNS {
 	t.Helper()
